@@ -1,0 +1,59 @@
+# Everything a checkout needs, from nothing: each target installs what it uses, into .venv or with apt-get.
+# Python is chosen by tools/need; `make PYTHON=/path/to/python …` names another for a new .venv.
+.DEFAULT_GOAL := help
+.PHONY: check clean demo help run test test-fast
+
+PYTHON =
+PIP_INSTALL = .venv/bin/python -m pip install -q --disable-pip-version-check
+
+demo: .venv/.run  ## chat with a built-in bot on this machine; nothing to configure
+	@.venv/bin/python -m switchboard_operator demo
+
+run: .venv/.run  ## start the gateway with the environment's variables and .env
+	@.venv/bin/python -m switchboard_operator
+
+check: .venv/.dev  ## lint, formatting, types, layers, and the syntax of the web client
+	@tools/need node
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+	@# From standard input, because node takes a .js file's name for CommonJS and then misses errors in a module.
+	@for file in web_client/*.js; do \
+		[ -e "$$file" ] || continue; \
+		echo "node --check $$file"; \
+		node --check --input-type=module <"$$file" || { echo "$$file: does not parse" >&2; exit 1; }; \
+	done
+
+test: .venv/.dev  ## run all tests; more workers than cores, since many of them wait
+	@tools/need chromium redis-server
+	.venv/bin/python -m pytest -n 4 --dist worksteal
+
+test-fast: .venv/.dev  ## run the tests that neither wait nor start a browser
+	@tools/need redis-server
+	.venv/bin/python -m pytest -n 2 -m "not slow and not browser"
+
+clean:  ## remove all that these targets made, .venv too
+	rm -rf .venv .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# An environment that works is kept, whoever made it; a broken, half-made or outdated one is made anew.
+.venv/.python:
+	@.venv/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		python='$(PYTHON)'; \
+		[ -n "$$python" ] || python=$$(tools/need --python) || exit 1; \
+		"$$python" -m venv --clear .venv; \
+	}
+	@touch $@
+
+.venv/.run: requirements.txt .venv/.python
+	$(PIP_INSTALL) -r requirements.txt
+	@touch $@
+
+# After .run, so that no two pips work on one environment under `make -j`.
+.venv/.dev: requirements.txt requirements-dev.txt .venv/.run
+	$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@

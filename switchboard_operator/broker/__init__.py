@@ -1,0 +1,1 @@
+"""Carry postbacks to the instance, or instances, that hold their users' sockets."""

@@ -1,0 +1,35 @@
+"""A broker for one process: what is published is delivered here, at once."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from switchboard_operator.broker.base import Deliver, Health, Receipt
+from switchboard_operator.messages import Postback
+
+
+class MemoryBroker:
+    """Stands in for Redis where a single instance runs."""
+
+    def __init__(self) -> None:
+        """Begin with nobody listening."""
+        self._deliver: Deliver | None = None
+
+    @asynccontextmanager
+    async def listen(self, deliver: Deliver) -> AsyncIterator[None]:
+        """Call *deliver* with each postback, in order, within the context."""
+        self._deliver = deliver
+        try:
+            yield
+        finally:
+            self._deliver = None
+
+    async def publish(self, postbacks: Sequence[Postback]) -> Receipt:
+        """Hand *postbacks* over before returning."""
+        if self._deliver is not None:
+            for postback in postbacks:
+                self._deliver(postback)
+        return Receipt(confirmed=self._deliver is not None)
+
+    def health(self) -> Health:
+        """Tell whether somebody listens; there is no Redis."""
+        return Health(redis=None, listening=self._deliver is not None)

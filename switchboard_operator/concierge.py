@@ -1,0 +1,141 @@
+"""The Concierge as an HTTP server: post a user message to it, ask for its version."""
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from time import monotonic
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from switchboard_operator import signatures
+from switchboard_operator.errors import (
+    ConciergeError,
+    ConciergeRejected,
+    ConciergeTimeout,
+    ConciergeUnavailable,
+)
+from switchboard_operator.limits import Limits
+from switchboard_operator.messages import UserMessage
+from switchboard_operator.metrics import Metrics
+from switchboard_operator.settings import Settings
+
+_JSON: Final = "application/json"
+_SAFE_TO_REPEAT: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+_LONGEST_VERSION = 100  # characters
+
+
+class Concierge:
+    """
+    Posts user messages, each signed, and tells by its errors what may have become of one.
+
+    It keeps connections alive but never follows a redirect, stores a cookie or reads a proxy
+    variable.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, settings: Settings, limits: Limits, metrics: Metrics
+    ) -> None:
+        """Use *session* for all requests to the URL in *settings*."""
+        self._session = session
+        self._incoming = URL(f"{settings.concierge_url}/incoming/postback", encoded=True)
+        self._version = URL(f"{settings.concierge_url}/version", encoded=True)
+        self._secret = settings.concierge_postback_secret_key[0]
+        self._idempotent = settings.concierge_idempotent
+        self._metrics = metrics
+        self._timeout = aiohttp.ClientTimeout(
+            total=settings.concierge_timeout,
+            connect=min(limits.concierge_connect, settings.concierge_timeout),
+            ceil_threshold=3600,  # aiohttp rounds longer times up to whole seconds
+        )
+        self._version_timeout = aiohttp.ClientTimeout(total=limits.version_timeout)
+        self._version_lifetime = limits.version_lifetime
+        self._known_version: tuple[float, str | None] | None = None
+
+    async def post(self, message: UserMessage) -> None:
+        """
+        Post *message*; return when the Concierge has accepted it.
+
+        Raises:
+            ConciergeUnavailable: it can't have been processed, so posting again is safe.
+            ConciergeTimeout: it may have been processed.
+            ConciergeRejected: it was refused for good.
+        """
+        started = monotonic()
+        try:
+            status = await self._status_of(message)
+            self._metrics.concierge_seconds.observe(monotonic() - started)
+            self._judge(status)
+        except ConciergeError as exc:
+            self._metrics.concierge_errors.labels(exc.kind).inc()
+            raise
+
+    async def version(self) -> str | None:
+        """Return what the Concierge calls its version, some seconds old; None if it fails."""
+        if self._known_version is None or self._known_version[0] < monotonic():
+            self._known_version = (monotonic() + self._version_lifetime, await self._ask_version())
+        return self._known_version[1]
+
+    async def _status_of(self, message: UserMessage) -> int:
+        headers = self._headers(message)
+        try:
+            async with self._session.post(
+                self._incoming,
+                data=message.body,
+                headers=headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+            ) as response:
+                return response.status
+        except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as exc:
+            raise ConciergeUnavailable("connect") from exc
+        except TimeoutError as exc:
+            raise ConciergeTimeout("timeout") from exc
+        except aiohttp.ClientError as exc:
+            raise self._maybe_processed("link_lost") from exc
+
+    def _judge(self, status: int) -> None:
+        if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+            return
+        if status in _SAFE_TO_REPEAT:
+            raise ConciergeUnavailable(f"status_{status}")
+        if status == HTTPStatus.BAD_GATEWAY:
+            raise self._maybe_processed("status_502")
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise ConciergeTimeout("status_5xx")
+        raise ConciergeRejected("status_4xx" if status >= HTTPStatus.BAD_REQUEST else "status_3xx")
+
+    def _maybe_processed(self, kind: str) -> ConciergeError:
+        return ConciergeUnavailable(kind) if self._idempotent else ConciergeTimeout(kind)
+
+    def _headers(self, message: UserMessage) -> dict[str, str]:
+        headers = signatures.sign(
+            "POST", self._incoming.raw_path_qs, _JSON, message.body, self._secret, datetime.now(UTC)
+        )
+        headers["Idempotency-Key"] = f"{message.session}:{message.key}"
+        headers["X-Request-ID"] = message.key
+        return headers
+
+    async def _ask_version(self) -> str | None:
+        try:
+            async with self._session.get(
+                self._version, timeout=self._version_timeout, allow_redirects=False
+            ) as response:
+                if response.status != HTTPStatus.OK:
+                    return None
+                start = await response.content.read(4 * _LONGEST_VERSION)
+        except (aiohttp.ClientError, TimeoutError):
+            return None
+        return start.decode("utf-8", "replace").strip()[:_LONGEST_VERSION] or None
+
+
+def client_session(concurrency: int) -> aiohttp.ClientSession:
+    """Return a session for *concurrency* POSTs at once; close it in the end."""
+    return aiohttp.ClientSession(
+        # More connections than POSTs: the limit that counts, and is fair, is the uplink's.
+        connector=aiohttp.TCPConnector(limit=concurrency + 10),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("Accept", "Accept-Encoding"),
+        headers={"User-Agent": "switchboard-operator"},
+    )

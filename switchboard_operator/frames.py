@@ -1,0 +1,54 @@
+"""The classic wire: what clients and we say to each other in WebSocket text frames."""
+
+import msgspec
+
+from switchboard_operator.errors import BadFrame
+
+CLASSIC = "classic"  # the wire's name in metrics and logs
+
+NORMAL = 1000
+UNSUPPORTED = 1003  # a binary frame
+INVALID_TEXT = 1007
+TOO_BIG = 1009
+RESTART = 1012
+ABNORMAL = 1006  # never on the wire: the connection ended without a Close frame
+TOO_SLOW = 4101
+
+_APOLOGY = "Sorry, that message could not be understood."
+
+
+class UserFrame(msgspec.Struct, frozen=True):
+    """What a user's frame holds; an absent key is UNSET, the payload is its bytes."""
+
+    message: str | msgspec.UnsetType | None = msgspec.UNSET
+    payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_decoder = msgspec.json.Decoder(UserFrame)
+
+
+def parse(text: str) -> UserFrame:
+    """
+    Read a user's frame: a JSON object (RFC 8259) with a message, a payload or both.
+
+    Raises:
+        BadFrame: what it lacks, in words that may be shown to the user.
+    """
+    try:
+        frame = _decoder.decode(text)
+    except msgspec.ValidationError as exc:
+        raise BadFrame("a frame is a JSON object whose message is a string or null") from exc
+    except (msgspec.DecodeError, UnicodeEncodeError) as exc:
+        raise BadFrame("the frame is not JSON") from exc
+    except RecursionError as exc:
+        raise BadFrame("the frame is nested too deeply") from exc
+    if frame.message is msgspec.UNSET and frame.payload is msgspec.UNSET:
+        raise BadFrame("a frame has a message or a payload")
+    return frame
+
+
+def bad_frame(detail: str) -> bytes:
+    """Return the frame that answers one we could not use; the socket lives on."""
+    return msgspec.json.encode(
+        {"type": "error", "code": "bad_frame", "body": _APOLOGY, "detail": detail}
+    )

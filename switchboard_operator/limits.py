@@ -1,0 +1,45 @@
+"""Durations and sizes that no variable sets, in one value that tests can shrink."""
+
+from dataclasses import dataclass
+
+KIB = 1024  # bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of everything that waits or grows. Times are in seconds, sizes in bytes."""
+
+    # Connections
+    heartbeat: float = 25.0  # silence of a client before it is pinged
+    pong: float = 12.5  # a ping unanswered for so long ends the connection
+    stall: float = 10.0  # a client that takes nothing for so long is cut off
+    close: float = 10.0  # a client has so long to answer our Close frame
+    outbox_frames: int = 1024
+    outbox_bytes: int = 512 * KIB
+
+    # What a socket may hold back while its session's queue is full
+    parked_frames: int = 64
+    parked_bytes: int = 256 * KIB
+
+    # Uplink
+    uplink_queue: int = 50  # messages a session may have waiting
+    retry_first: float = 0.5  # upper bound of the first back-off
+    retry_longest: float = 4.0  # upper bound of any back-off
+    retry_total: float = 30.0  # trying again ends so long after a message's arrival
+    rate_burst: int = 100  # messages a session may send at once before RATE_LIMIT paces it
+
+    # Concierge
+    concierge_connect: float = 5.0
+    version_timeout: float = 3.0
+    version_lifetime: float = 10.0  # the Concierge's version is asked for at most so often
+
+    # HTTP
+    body: float = 10.0  # a request's body must arrive within
+    keep_alive: float = (
+        95.0  # longer than any router in front keeps an idle connection (Heroku: 90)
+    )
+    array_bytes: int = 4096 * KIB
+    array_items: int = 1000
+
+    # SIGTERM
+    shutdown: float = 20.0  # from the first signal to the end, whatever a client does

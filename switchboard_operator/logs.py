@@ -1,0 +1,83 @@
+"""Log lines: one per event, as logfmt, JSON or for a terminal, ours and the libraries' alike."""
+
+import logging
+import sys
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+
+def configure(level: str, form: str, stream: TextIO = sys.stdout) -> None:
+    """
+    Send every log line of the process to *stream*.
+
+    *level* is a level's name in lower case, *form* one of logfmt, json, console.
+    """
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,  # tests configure more than once
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_renderer(form),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    _tame_libraries()
+
+
+def _renderer(form: str) -> list[Processor]:
+    if form == "json":
+        return [structlog.processors.JSONRenderer()]
+    if form == "console":
+        return [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+    order = ["timestamp", "level", "event"]
+    return [_one_line, structlog.processors.LogfmtRenderer(key_order=order, bool_as_flag=False)]
+
+
+def _one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Make logfmt take what it refuses: a traceback's line ends, a key with a space."""
+    return {
+        key.replace(" ", "_"): value.replace("\n", "\\n") if isinstance(value, str) else value
+        for key, value in event.items()
+    }
+
+
+class _PeersFault(logging.Filter):
+    """Log a request that aiohttp could not parse as what it is: the peer's fault, in a line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Drop the traceback, and the words of the peer that aiohttp quotes in it."""
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and type(error).__module__ == "aiohttp.http_exceptions":
+            record.exc_info = None
+            record.msg, record.args = "bad HTTP request (%s)", (type(error).__name__,)
+            record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+        return record.levelno >= logging.getLogger().level
+
+
+def _tame_libraries() -> None:
+    server = logging.getLogger("aiohttp.server")
+    server.filters.clear()
+    server.addFilter(_PeersFault())
+    # It warns of every unknown subprotocol, in the client's own words.
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
+    # It warns of every cookie that is not ours.
+    logging.getLogger("aiohttp_session").setLevel(logging.ERROR)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)

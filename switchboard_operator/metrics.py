@@ -1,0 +1,60 @@
+"""What the switchboard counts, under the names that /metrics shows."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_CONCIERGE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
+_KNOWN_CLOSE_CODES = frozenset(
+    (1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 1013, 4003, 4101)
+)
+
+
+class Metrics:
+    """
+    The metrics of one process, in a registry of its own.
+
+    Labels take their values from fixed sets, so the number of series does not grow with users.
+    """
+
+    def __init__(self, version: str) -> None:
+        """Create every metric; *version* is shown by `switchboard_build_info`."""
+        registry = self._registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"switchboard_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"switchboard_{name}", text, labels, registry=registry)
+
+        self.connections = gauge("connections", "Sockets that are open.", "wire")
+        self.opens = counter("opens", "Sockets opened.")
+        self.closes = counter("closes", "Sockets closed, by close code.", "code")
+        self.rejects = counter("rejects", "Upgrades and frames refused, by reason.", "reason")
+        self.user_messages = counter("user_messages", "User messages, by outcome.", "outcome")
+        self.postbacks = counter("postbacks", "Postbacks taken or refused, by outcome.", "outcome")
+        self.deliveries = counter("deliveries", "Postbacks put on a socket's line.", "how")
+        self.concierge_seconds = Histogram(
+            "switchboard_concierge_seconds",
+            "Time the Concierge took to answer a POST.",
+            registry=registry,
+            buckets=_CONCIERGE_SECONDS,
+        )
+        self.concierge_errors = counter("concierge_errors", "POSTs that failed, by kind.", "kind")
+        self.signature_failures = counter(
+            "signature_failures", "Requests with a bad signature, by cause.", "cause"
+        )
+        self.uplink_queued = gauge("uplink_queued", "User messages waiting or under way.")
+        self.outbox_frames = gauge("outbox_frames", "Frames waiting for their socket.")
+        self.task_failures = counter(
+            "task_failures", "Background tasks that died of a bug of ours."
+        )
+        gauge("build_info", "Constant 1, labelled with the version.", "version").labels(
+            version
+        ).set(1)
+
+    def closed(self, code: int) -> None:
+        """Count a closed socket; codes that clients make up share one label."""
+        self.closes.labels(str(code) if code in _KNOWN_CLOSE_CODES else "other").inc()
+
+    def exposition(self) -> bytes:
+        """Return all metrics in Prometheus's text format."""
+        return generate_latest(self._registry)

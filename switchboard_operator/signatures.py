@@ -1,0 +1,172 @@
+"""
+APIAuth, the signature on requests between the Concierge and us (the Ruby gem api-auth).
+
+Signed is the canonical string ``METHOD,content-type,content-hash,request-uri,date``, each field as
+sent. The content hash is the body's SHA-256 in ``X-Authorization-Content-SHA256`` (gem 2.5 and
+newer) or its MD5 in ``Content-MD5`` (gem 2.4 and older).
+"""
+
+import binascii
+import hashlib
+import hmac
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from functools import lru_cache
+
+from switchboard_operator.errors import SignatureError
+
+MAX_AGE = 900.0  # seconds a Date may differ from our clock (api-auth's own bound)
+ACCESS_ID = "switchboard"
+
+_AUTHORIZATION = re.compile(
+    r"APIAuth(?:-HMAC-(?P<digest>SHA1|SHA256|SHA384|SHA512))?"
+    r" (?P<access_id>[^:\s]+):(?P<hmac>[A-Za-z0-9+/=]+)"
+)
+_SCHEME_AND_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
+_SHA256 = "x-authorization-content-sha256"
+_MD5 = "content-md5"
+_HTTP_DATES = (  # RFC 9110, section 5.6.7: the one in use and the two that are obsolete
+    "%a, %d %b %Y %H:%M:%S GMT",
+    "%A, %d-%b-%y %H:%M:%S GMT",
+    "%a %b %d %H:%M:%S %Y",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """
+    What of an HTTP request the signature covers.
+
+    `target` is the raw path with its query, as on the request line; `headers` are (name, value)
+    pairs as received, repeated ones repeated.
+    """
+
+    method: str
+    target: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+
+def verify(
+    request: SignedRequest, secrets: Sequence[str], now: datetime, accept_md5: bool = False
+) -> None:
+    """
+    Check that the Concierge signed *request* and that its body is the one it signed.
+
+    *secrets* are the shared keys of which any may have signed; *now* is an aware datetime;
+    *accept_md5* also takes the body hash of api-auth 2.4 and older.
+
+    Raises:
+        SignatureError: which check failed, in words fit for a log.
+    """
+    headers = _grouped(request.headers)
+    authorization = _only(headers, "authorization")
+    date = _only(headers, "date")
+    content_type = _only(headers, "content-type", default="")
+    content_hash = _verified_content_hash(request, headers, accept_md5)
+    _check_age(date, now)
+    match = _AUTHORIZATION.fullmatch(authorization)
+    if match is None:
+        raise SignatureError("authorization_malformed", "Authorization is not an APIAuth header")
+    signed = canonical_string(request.method, content_type, content_hash, request.target, date)
+    _check_hmac(signed, match["hmac"], match["digest"] or "SHA1", secrets)
+
+
+def sign(
+    method: str, target: str, content_type: str, body: bytes, secret: str, now: datetime
+) -> dict[str, str]:
+    """Return the headers that sign a request of ours, in the way api-auth 2.5 checks (SHA-256)."""
+    date = format_datetime(now.astimezone(UTC), usegmt=True)
+    content_hash = b64encode(hashlib.sha256(body).digest()).decode()
+    signed = canonical_string(method, content_type, content_hash, target, date)
+    signature = b64encode(hmac.digest(secret.encode(), signed, "sha256")).decode()
+    return {
+        "Content-Type": content_type,
+        "Date": date,
+        "X-Authorization-Content-SHA256": content_hash,
+        "Authorization": f"APIAuth-HMAC-SHA256 {ACCESS_ID}:{signature}",
+    }
+
+
+def canonical_string(
+    method: str, content_type: str, content_hash: str, target: str, date: str
+) -> bytes:
+    """Return what is signed: five fields joined by commas, the target without scheme and host."""
+    path = _SCHEME_AND_HOST.sub("", target, count=1) if target[:1] != "/" else target
+    text = ",".join((method, content_type, content_hash, path or "/", date))
+    # surrogateescape gives back the very bytes that the HTTP parser could not decode.
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _grouped(headers: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for name, value in headers:
+        grouped.setdefault(name.lower(), []).append(value)
+    return grouped
+
+
+def _only(headers: dict[str, list[str]], name: str, default: str | None = None) -> str:
+    values = headers.get(name)
+    if values is None and default is not None:
+        return default
+    if values is None or len(values) != 1:
+        problem = "missing" if values is None else "repeated"
+        raise SignatureError(f"{name.replace('-', '_')}_{problem}", f"{name} is {problem}")
+    return values[0]
+
+
+def _verified_content_hash(
+    request: SignedRequest, headers: dict[str, list[str]], accept_md5: bool
+) -> str:
+    sent = [(name, value) for name in (_SHA256, _MD5) for value in headers.get(name, ()) if value]
+    if not sent and not request.body and request.method in {"GET", "HEAD", "DELETE"}:
+        return ""
+    if len(sent) != 1:
+        problem = "repeated" if sent else "missing"
+        raise SignatureError(f"content_hash_{problem}", f"the body's hash is {problem}")
+    [(name, value)] = sent
+    if name == _MD5 and not accept_md5:
+        raise SignatureError(
+            "md5_not_accepted",
+            "the body's hash is Content-MD5 (api-auth 2.4 or older);"
+            " CONCIERGE_ACCEPT_MD5=1 accepts it",
+        )
+    # MD5 is what old gems send; a switch that is off by default stands before it.
+    digest = hashlib.sha256 if name == _SHA256 else hashlib.md5
+    if not hmac.compare_digest(_decoded(value), digest(request.body).digest()):
+        raise SignatureError("content_hash_mismatch", "the body is not the one that was signed")
+    return value
+
+
+def _check_age(date: str, now: datetime) -> None:
+    age = abs((now - _http_date(date)).total_seconds())
+    if age >= MAX_AGE:
+        raise SignatureError("date_out_of_range", f"Date differs by {age:.0f} s from our clock")
+
+
+@lru_cache(maxsize=64)  # Date has a resolution of 1 s, so under load each is parsed once
+def _http_date(text: str) -> datetime:
+    for form in _HTTP_DATES:
+        try:
+            return datetime.strptime(text, form).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+    raise SignatureError("date_malformed", "Date is not an HTTP date")
+
+
+def _check_hmac(signed: bytes, sent: str, digest: str, secrets: Sequence[str]) -> None:
+    signature = _decoded(sent)
+    expected = (hmac.digest(secret.encode(), signed, digest.lower()) for secret in secrets)
+    if not any(hmac.compare_digest(signature, candidate) for candidate in expected):
+        raise SignatureError("hmac_mismatch", "no configured secret gives this signature")
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise SignatureError("base64_malformed", "a hash or signature is not base64") from exc

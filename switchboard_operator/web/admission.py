@@ -1,0 +1,88 @@
+"""Who may open a socket, and as which user: origin, room, session and cookie."""
+
+from aiohttp import web
+from aiohttp_session import Session
+from aiohttp_session.cookie_storage import EncryptedCookieStorage
+
+from switchboard_operator import sessions
+from switchboard_operator.errors import UpgradeRefused
+from switchboard_operator.settings import Settings
+
+ANY_ORIGIN = "*"
+
+
+class Admission:
+    """The rules of an upgrade, with the cookies they read and write."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Follow *settings*."""
+        self._allowed = settings.allowed_origins
+        self._clients_choose = settings.allow_client_sessions
+        self._cookies = {
+            secure: EncryptedCookieStorage(
+                sessions.Cipher(settings.switchboard_secret_key, sessions.COOKIE_KEY),
+                cookie_name=sessions.COOKIE_NAME,
+                max_age=sessions.COOKIE_LIFETIME,
+                httponly=True,
+                samesite="Lax",
+                secure=secure,
+                decoder=sessions.decode_cookie,
+            )
+            for secure in (False, True)
+        }
+
+    def check_origin(self, request: web.Request) -> None:
+        """
+        Let in pages of the origins allowed, our own, and apps, which send no origin.
+
+        Raises:
+            UpgradeRefused: the origin is another one.
+        """
+        if ANY_ORIGIN not in self._allowed and not self._is_trusted(request):
+            raise UpgradeRefused("origin_not_allowed", "this origin may not connect", status=403)
+
+    async def session_of(self, request: web.Request) -> tuple[str, Session | None]:
+        """
+        Return the session id of an upgrade, and the cookie to set if the session rests on one.
+
+        Raises:
+            UpgradeRefused: the id asked for is malformed or not the client's to use.
+        """
+        trusted = self._is_trusted(request)
+        cookie = await self._cookie(request) if trusted else None
+        proven = cookie.get("id") if cookie is not None else None
+        asked = request.query.getall("session", [])
+        session = sessions.choose(asked, proven, clients_choose=self._clients_choose)
+        if session is not None and session != proven:
+            return session, None  # the client's own, which needs no cookie
+        session = session or sessions.mint()
+        if cookie is not None:
+            cookie["id"] = session  # also renews its age
+        return session, cookie
+
+    async def set_cookie(
+        self, request: web.Request, response: web.StreamResponse, cookie: Session
+    ) -> None:
+        """Put *cookie* on *response*, which must not have been prepared yet."""
+        await self._cookies[_is_https(request)].save_session(request, response, cookie)
+
+    async def _cookie(self, request: web.Request) -> Session:
+        try:
+            return await self._cookies[False].load_session(request)
+        except (ValueError, OverflowError):  # bytes that no cookie of ours has
+            return await self._cookies[False].new_session()
+
+    def _is_trusted(self, request: web.Request) -> bool:
+        """Tell whether the origin is absent, ours or listed by name: only then cookies count."""
+        origin = request.headers.get("Origin")
+        if origin is None:
+            return True
+        own = origin.partition("://")[2]
+        return origin.lower() in self._allowed or (
+            own != "" and own.lower() == request.host.lower()
+        )
+
+
+def _is_https(request: web.Request) -> bool:
+    """Tell whether the user's side of the router speaks TLS."""
+    return request.headers.get("X-Forwarded-Proto", request.scheme).split(",")[0].strip() == "https"

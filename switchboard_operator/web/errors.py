@@ -1,0 +1,35 @@
+"""Every refusal as the same JSON: `{"error": code, "detail": text}`."""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+import msgspec
+import structlog
+from aiohttp import web
+
+log = structlog.get_logger()
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def refusal(status: int, code: str, detail: str, **headers: str) -> web.Response:
+    """Return the response that refuses a request with *code* and says why in *detail*."""
+    body = msgspec.json.encode({"error": code, "detail": detail})
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return web.Response(status=status, body=body, content_type="application/json", headers=named)
+
+
+@web.middleware
+async def as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn aiohttp's own refusals (404, 405, 413…) and bugs of ours into that JSON."""
+    try:
+        return await handler(request)
+    except web.HTTPException as exc:
+        code = HTTPStatus(exc.status).phrase.lower().replace(" ", "_")
+        kept = {"Allow": exc.headers["Allow"]} if "Allow" in exc.headers else {}
+        return refusal(exc.status, code, exc.reason, **kept)
+    except ConnectionError:
+        raise  # the peer has gone: nobody to answer
+    except Exception:  # the last line of defence: a bug, logged with its traceback
+        log.exception("request failed", method=request.method, path=request.path)
+        return refusal(500, "internal_error", "something went wrong here")

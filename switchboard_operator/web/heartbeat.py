@@ -1,0 +1,62 @@
+"""Find out whether a silent client is still there."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from switchboard_operator.connections import Connection
+from switchboard_operator.limits import Limits
+
+
+class Heartbeat:
+    """Pings a client after a silence, and cuts it off if the ping stays unanswered."""
+
+    def __init__(self, connection: Connection, limits: Limits) -> None:
+        """Watch over *connection*; begin at once."""
+        self._connection = connection
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._pinged = False
+        self._suspended = False
+        self._heard_at = self._loop.time()
+        self._timer = self._loop.call_later(limits.heartbeat, self._silence)
+
+    def heard(self, *, pong: bool) -> None:
+        """Note a frame of the client, a *pong* among them being the answer to the latest ping."""
+        self._heard_at = self._loop.time()
+        if pong and self._pinged:
+            self._pinged = False
+            self._again(self._limits.heartbeat)
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Do not count the time in the context: nobody reads, so no answer can be seen."""
+        self._suspended = True
+        try:
+            yield
+        finally:
+            self._suspended = False
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self._timer.cancel()
+
+    def _silence(self) -> None:
+        """Ping, unless the client was heard meanwhile: then look again when it may be due."""
+        left = self._heard_at + self._limits.heartbeat - self._loop.time()
+        if left > 0:
+            self._again(left)
+            return
+        self._connection.ping(b"")
+        self._pinged = True
+        self._timer = self._loop.call_later(self._limits.pong, self._unanswered)
+
+    def _unanswered(self) -> None:
+        if self._suspended:
+            self._timer = self._loop.call_later(self._limits.pong, self._unanswered)
+            return
+        self._connection.abort()
+
+    def _again(self, delay: float) -> None:
+        self._timer.cancel()
+        self._timer = self._loop.call_later(delay, self._silence)

@@ -1,0 +1,26 @@
+"""Where handlers find what the application is composed of."""
+
+import asyncio
+
+from aiohttp import web
+
+from switchboard_operator.broker.base import Broker
+from switchboard_operator.concierge import Concierge
+from switchboard_operator.connections import Connections
+from switchboard_operator.limits import Limits
+from switchboard_operator.metrics import Metrics
+from switchboard_operator.settings import Settings
+from switchboard_operator.uplink import Uplink
+from switchboard_operator.web.admission import Admission
+from switchboard_operator.web.assets import Assets
+
+SETTINGS = web.AppKey("settings", Settings)
+LIMITS = web.AppKey("limits", Limits)
+METRICS = web.AppKey("metrics", Metrics)
+BROKER: web.AppKey[Broker] = web.AppKey("broker", Broker)
+CONCIERGE = web.AppKey("concierge", Concierge)
+CONNECTIONS = web.AppKey("connections", Connections)
+UPLINK = web.AppKey("uplink", Uplink)
+ADMISSION = web.AppKey("admission", Admission)
+ASSETS = web.AppKey("assets", Assets)
+DRAINING = web.AppKey("draining", asyncio.Event)

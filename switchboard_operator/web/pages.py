@@ -1,0 +1,90 @@
+"""What a browser, a balancer and a scraper may look at."""
+
+import hmac
+from html import escape
+
+import msgspec
+from aiohttp import web
+
+from switchboard_operator import __version__
+from switchboard_operator.web import keys
+from switchboard_operator.web.assets import CONTENT_SECURITY_POLICY
+from switchboard_operator.web.errors import refusal
+
+_INDEX = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Switchboard Operator</title>
+<link rel="icon" href="/widget/favicon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/widget/chat.css">
+</head>
+<body class="index">
+<main>
+<h1>Switchboard Operator</h1>
+<dl>
+<dt>Version</dt><dd>{version}</dd>
+<dt>Concierge</dt><dd>{concierge}</dd>
+</dl>
+<p><a href="/chat">Open the chat</a></p>
+</main>
+</body>
+</html>
+"""
+
+
+async def index(request: web.Request) -> web.Response:
+    """Say what this is, in which version, and whether the Concierge answers."""
+    concierge = await request.app[keys.CONCIERGE].version() or "unavailable"
+    text = _INDEX.format(version=escape(__version__), concierge=escape(concierge))
+    headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Cache-Control": "no-store"}
+    return web.Response(text=text, content_type="text/html", headers=headers)
+
+
+async def chat_page(request: web.Request) -> web.Response:
+    """Serve the page that chats."""
+    return request.app[keys.ASSETS].response("chat.html", request)
+
+
+async def widget_file(request: web.Request) -> web.Response:
+    """Serve a file of web_client/."""
+    return request.app[keys.ASSETS].response(request.match_info["name"], request)
+
+
+async def live(request: web.Request) -> web.Response:
+    """Tell a balancer whether to send traffic: not while this instance shuts down."""
+    draining = request.app[keys.DRAINING].is_set()
+    return _json({"live": not draining}, 503 if draining else 200)
+
+
+async def ready(request: web.Request) -> web.Response:
+    """Tell a monitor whether everything works; never a reason to stop traffic."""
+    health = request.app[keys.BROKER].health()
+    draining = request.app[keys.DRAINING].is_set()
+    is_ready = health.redis is not False and health.listening and not draining
+    state = {
+        "ready": is_ready,
+        "redis": health.redis,
+        "listener": health.listening,
+        "draining": draining,
+    }
+    return _json(state, 200 if is_ready else 503)
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Show the metrics to who knows the token; without a token there is nothing here."""
+    token = request.app[keys.SETTINGS].metrics_token
+    if not token:
+        raise web.HTTPNotFound
+    sent = request.headers.get("Authorization", "")
+    if not hmac.compare_digest(sent.encode("utf-8", "surrogateescape"), f"Bearer {token}".encode()):
+        return refusal(401, "unauthorized", "a bearer token is needed", WWW_Authenticate="Bearer")
+    headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+    return web.Response(body=request.app[keys.METRICS].exposition(), headers=headers)
+
+
+def _json(content: dict[str, bool | None], status: int) -> web.Response:
+    body = msgspec.json.encode(content)
+    headers = {"Cache-Control": "no-store"}
+    return web.Response(status=status, body=body, content_type="application/json", headers=headers)

@@ -1,0 +1,105 @@
+"""A WebSocket of aiohttp, with the ends tied up that aiohttp leaves loose."""
+
+import asyncio
+from contextlib import suppress
+from socket import SHUT_WR
+from struct import pack
+
+from aiohttp import WSMessage, WSMsgType, web
+
+# Frames up to this many times the longest allowed are read to their end, so that the Close frame
+# that refuses them is not overtaken by a reset; aiohttp refuses longer ones by their header alone.
+READ_AHEAD = 16
+
+
+class _Response(web.WebSocketResponse):
+    def _cancel(self, exc: BaseException) -> None:
+        """
+        Note that the link is lost, but let `receive` first return what had come before.
+
+        aiohttp would set a flag here that makes `receive` drop what is buffered: messages of a user
+        who said something and went away.
+        """
+        if self._reader is not None:
+            self._reader.set_exception(exc)
+
+
+class AiohttpSocket:
+    """
+    Implements `connections.Socket` and reads for `web.chat`.
+
+    aiohttp itself neither answers pings nor Close frames here: one writer does all the sending, and
+    what a client says after our Close frame and before its own still counts. Texts arrive as bytes.
+    """
+
+    def __init__(self, max_message_bytes: int) -> None:
+        """Prepare to take messages of *max_message_bytes*."""
+        self._ws = _Response(
+            autoclose=False,
+            autoping=False,
+            heartbeat=None,
+            compress=False,  # a deflate context costs 100 KiB a socket
+            decode_text=False,
+            max_msg_size=READ_AHEAD * max_message_bytes,
+        )
+        self._transport: asyncio.Transport
+
+    @property
+    def response(self) -> web.StreamResponse:
+        """Return what the handler returns, on which cookies may be set before the upgrade."""
+        return self._ws
+
+    async def upgrade(self, request: web.Request) -> None:
+        """Answer the upgrade. Raises HTTPBadRequest, or ConnectionError if the peer has gone."""
+        await self._ws.prepare(request)
+        if request.transport is None:
+            raise ConnectionResetError("the peer has gone during the upgrade")
+        self._transport = request.transport
+
+    async def receive(self) -> WSMessage:
+        """Return the next message; CLOSE, CLOSING, CLOSED and ERROR are the last."""
+        return await self._ws.receive()
+
+    async def send(self, frame: bytes) -> None:
+        """Send a text frame; wait while the peer's buffers are full."""
+        await self._ws.send_frame(frame, WSMsgType.TEXT)
+
+    async def ping(self, payload: bytes) -> None:
+        """Send a ping."""
+        await self._ws.send_frame(payload, WSMsgType.PING)
+
+    async def pong(self, payload: bytes) -> None:
+        """Send a pong."""
+        await self._ws.send_frame(payload, WSMsgType.PONG)
+
+    async def close(self, code: int) -> None:
+        """Send a Close frame, and go on reading: the library's `close` drops what comes."""
+        await self._ws.send_frame(pack("!H", code), WSMsgType.CLOSE)
+
+    def abort(self) -> None:
+        """Drop the link; its descriptor is freed whatever is unsent."""
+        self._transport.abort()
+
+    def unsent(self) -> int:
+        """Return the number of bytes that the kernel has not taken yet."""
+        return self._transport.get_write_buffer_size()
+
+    async def linger(self, seconds: float) -> None:
+        """
+        Read and drop what the peer still sends, after aiohttp has closed a socket on its own.
+
+        A link closed with something unread is reset, and a reset overtakes the Close frame.
+        """
+        if not self._transport.is_closing():
+            return
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(seconds):
+                with self._transport.get_extra_info("socket").dup() as link:
+                    link.setblocking(False)
+                    link.shutdown(SHUT_WR)
+                    while await asyncio.get_running_loop().sock_recv(link, 65536):
+                        pass
+
+    def release(self) -> None:
+        """Close the link once what is unsent has been sent."""
+        self._transport.close()
