@@ -1,0 +1,1 @@
+"""Tests: real sockets and processes; only the Concierge is a fake."""
