@@ -86,7 +86,7 @@ async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[s
         access_log=None,  # it costs half the throughput and would show query strings
         auto_decompress=False,  # a signature covers the bytes as sent
         keepalive_timeout=limits.keep_alive,
-        shutdown_timeout=1.0,  # aiohttp applies it twice; the waiting is done before
+        shutdown_timeout=limits.clean_up,
     )
     await runner.setup()
     try:
@@ -113,11 +113,11 @@ async def drain(app: web.Application) -> None:
 
     Ends when that is done, or when the time for it is up, whatever a client or the Concierge does.
     """
-    connections, uplink = app[keys.CONNECTIONS], app[keys.UPLINK]
+    connections, uplink, limits = app[keys.CONNECTIONS], app[keys.UPLINK], app[keys.LIMITS]
     app[keys.DRAINING].set()
     log.info("draining", sockets=len(connections), messages=uplink.queued)
     with suppress(TimeoutError):
-        async with asyncio.timeout(app[keys.LIMITS].shutdown):
+        async with asyncio.timeout(limits.shutdown):
             for connection in connections:
                 connection.close(frames.RESTART)
             await connections.emptied()

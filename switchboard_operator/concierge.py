@@ -1,6 +1,7 @@
 """The Concierge as an HTTP server: post a user message to it, ask for its version."""
 
 from datetime import UTC, datetime
+from errno import ECONNRESET, EPIPE
 from http import HTTPStatus
 from time import monotonic
 from typing import Final
@@ -45,11 +46,13 @@ class Concierge:
         self._metrics = metrics
         self._timeout = aiohttp.ClientTimeout(
             total=settings.concierge_timeout,
-            connect=min(limits.concierge_connect, settings.concierge_timeout),
+            # The shorter one, so that a failed connection is known for what it is: safe to repeat.
+            connect=min(limits.concierge_connect, 0.8 * settings.concierge_timeout),
             ceil_threshold=3600,  # aiohttp rounds longer times up to whole seconds
         )
         self._version_timeout = aiohttp.ClientTimeout(total=limits.version_timeout)
         self._version_lifetime = limits.version_lifetime
+        self._reset_window = limits.reset_window
         self._known_version: tuple[float, str | None] | None = None
 
     async def post(self, message: UserMessage) -> None:
@@ -78,6 +81,7 @@ class Concierge:
 
     async def _status_of(self, message: UserMessage) -> int:
         headers = self._headers(message)
+        started = monotonic()
         try:
             async with self._session.post(
                 self._incoming,
@@ -92,7 +96,20 @@ class Concierge:
         except TimeoutError as exc:
             raise ConciergeTimeout("timeout") from exc
         except aiohttp.ClientError as exc:
-            raise self._maybe_processed("link_lost") from exc
+            raise self._link_lost(exc, monotonic() - started) from exc
+
+    def _link_lost(self, error: aiohttp.ClientError, after: float) -> ConciergeError:
+        """
+        Tell whether a Concierge whose link broke can have read the message.
+
+        A kernel resets a link, rather than end it, when bytes on it were not read by the program:
+        that program, stopped or killed, never had the whole request. A reset that comes late may
+        be a router's, who knows nothing of that.
+        """
+        reset = isinstance(error, OSError) and error.errno in {ECONNRESET, EPIPE}
+        if reset and after < self._reset_window:
+            return ConciergeUnavailable("link_reset")
+        return self._maybe_processed("link_lost")
 
     def _judge(self, status: int) -> None:
         if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:

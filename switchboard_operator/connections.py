@@ -89,6 +89,11 @@ class Connection:
         self._ping = payload
         self._wake.set()
 
+    @property
+    def ping_waits(self) -> bool:
+        """Tell whether a ping is still waiting for the peer to take what was sent before."""
+        return self._ping is not None
+
     def pong(self, payload: bytes) -> None:
         """Answer the peer's latest ping (RFC 6455, 5.5.3), ahead of the frames that wait."""
         self._pong = payload
@@ -167,7 +172,7 @@ class Connection:
         """Cut the peer off if nothing has moved since *seen*, and look again later."""
         now = (self._sent, self._socket.unsent())
         if now == seen:
-            self.close_code = frames.TOO_SLOW
+            self.close_code = self.close_code or frames.TOO_SLOW
             self.abort()
             return
         self._watch = self._loop.call_later(self._limits.stall, self._watch_progress, now)

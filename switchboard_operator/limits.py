@@ -30,6 +30,7 @@ class Limits:
 
     # Concierge
     concierge_connect: float = 5.0
+    reset_window: float = 1.0  # a link reset so soon after a POST was never read from
     version_timeout: float = 3.0
     version_lifetime: float = 10.0  # the Concierge's version is asked for at most so often
 
@@ -42,4 +43,5 @@ class Limits:
     array_items: int = 1000
 
     # SIGTERM
-    shutdown: float = 20.0  # from the first signal to the end, whatever a client does
+    shutdown: float = 17.0  # from the first signal until both lines must be at rest
+    clean_up: float = 1.0  # then, for each of aiohttp's own two waits; all ends within 20 s

@@ -120,13 +120,15 @@ class Uplink:
 
     def _ended(self, session: str, line: _Line, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
-        if not worker.cancelled() and (bug := worker.exception()):
+        if worker.cancelled():
+            return
+        if bug := worker.exception():
             self._metrics.task_failures.inc()
             log.error("uplink worker failed", exc_info=bug)
-            if line.pending:
-                self._start(session, line)
-                return
-        del self._lines[session]
+        if line.pending:  # one more may have come since the worker saw none
+            self._start(session, line)
+        else:
+            del self._lines[session]
 
     async def _work(self, line: _Line) -> None:
         """Deliver the messages of one session, one after the other, until none is pending."""

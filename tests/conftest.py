@@ -1,11 +1,13 @@
 """Fixtures that most tests share."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 
 from tests.fakes import FakeConcierge
+from tests.raw import RawWebSocket
 from tests.switchboards import Switchboard, switchboard
 
 
@@ -21,6 +23,23 @@ async def board(concierge: FakeConcierge) -> AsyncIterator[Switchboard]:
     """A switchboard with default settings and limits, in this process."""
     async with switchboard(concierge.url) as running:
         yield running
+
+
+OpenRaw = Callable[..., Awaitable[RawWebSocket]]
+
+
+@pytest.fixture
+async def open_raw() -> AsyncIterator[OpenRaw]:
+    """Open raw WebSockets, as `RawWebSocket.open` does; they end with the test."""
+    opened: list[RawWebSocket] = []
+
+    async def open_one(*arguments: Any, **options: Any) -> RawWebSocket:
+        opened.append(await RawWebSocket.open(*arguments, **options))
+        return opened[-1]
+
+    yield open_one
+    for raw in opened:
+        raw.abort()
 
 
 @pytest.fixture(autouse=True)

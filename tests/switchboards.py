@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,6 +85,15 @@ class Switchboard:
         return float(found[1]) if found else 0.0
 
 
+async def eventually(what: Callable[[], Awaitable[bool] | bool], pause: float = 0.02) -> None:
+    """Wait until *what* is true, where nothing tells of it; the test's own time-out bounds it."""
+    while True:
+        found = what()
+        if found if isinstance(found, bool) else await found:
+            return
+        await asyncio.sleep(pause)
+
+
 def signed(body: bytes, target: str = "/", secret: str = SECRET) -> dict[str, str]:
     """Return the headers with which the Concierge posts *body*."""
     return signatures.sign("POST", target, "application/json", body, secret, datetime.now(UTC))
@@ -98,8 +107,8 @@ async def switchboard(
     settings = Settings.read(variables(concierge_url, **more))
     app = create_app(settings, limits)
     async with (
-        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client,
         serving(app, settings.switchboard_host, settings.switchboard_port) as url,
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client,
     ):
         yield Switchboard(url, client, app)
 

@@ -45,7 +45,7 @@ class Bot:
             case {"demo": "image"}:
                 return [
                     Reply(
-                        {"body": "A switchboard:", "type": "image", "media_url": self._picture_url}
+                        {"body": "A switchboard", "type": "image", "media_url": self._picture_url}
                     )
                 ]
             case {"demo": "event"}:

@@ -44,7 +44,9 @@ async def chat(request: web.Request) -> web.StreamResponse:
         await admission.set_cookie(request, socket.response, cookie)
     await socket.upgrade(request)
     async with _connected(request.app, session, socket) as connection:
-        await Conversation(request.app, connection, socket).listen()
+        conversation = Conversation(request.app, connection, socket)
+        await conversation.listen()
+    await conversation.finish()
     return socket.response
 
 
@@ -100,15 +102,17 @@ class Conversation:
         self._refused = False  # the client broke the rules, so what it still sends is dropped
 
     async def listen(self) -> None:
-        """Take what comes until the socket is closed, and see to it that all of it is handed on."""
+        """Take what comes until the socket is closed."""
         try:
             while self._take(await self._next()):
                 pass
         finally:
             self._heartbeat.stop()
-        if self._refused:
-            await self._socket.linger(self._limits.close)
+
+    async def finish(self) -> None:
+        """See to it that all that was said is handed on, and that a refusal is heard."""
         await self._parking.emptied()
+        await self._socket.linger(self._limits.close)
 
     async def _next(self) -> WSMessage:
         if self._parking.full:
@@ -163,5 +167,5 @@ class Conversation:
     def _note_failure(self, error: object) -> None:
         """Keep the code with which aiohttp has closed a socket that broke the protocol."""
         if isinstance(error, WebSocketError):
-            self._refused = True
+            self._socket.keep_link()
             self._connection.closed_by_library(error.code)

@@ -28,8 +28,8 @@ async def as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
         code = HTTPStatus(exc.status).phrase.lower().replace(" ", "_")
         kept = {"Allow": exc.headers["Allow"]} if "Allow" in exc.headers else {}
         return refusal(exc.status, code, exc.reason, **kept)
-    except ConnectionError:
-        raise  # the peer has gone: nobody to answer
+    except (ConnectionError, web.RequestPayloadError):  # the peer has gone, or garbles its body
+        return refusal(400, "bad_request", "the request broke off")
     except Exception:  # the last line of defence: a bug, logged with its traceback
         log.exception("request failed", method=request.method, path=request.path)
         return refusal(500, "internal_error", "something went wrong here")

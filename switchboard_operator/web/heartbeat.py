@@ -52,7 +52,7 @@ class Heartbeat:
         self._timer = self._loop.call_later(self._limits.pong, self._unanswered)
 
     def _unanswered(self) -> None:
-        if self._suspended:
+        if self._suspended or self._connection.ping_waits:
             self._timer = self._loop.call_later(self._limits.pong, self._unanswered)
             return
         self._connection.abort()

@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import suppress
-from socket import SHUT_WR
+from socket import SHUT_WR, socket
 from struct import pack
 
 from aiohttp import WSMessage, WSMsgType, web
@@ -10,18 +10,6 @@ from aiohttp import WSMessage, WSMsgType, web
 # Frames up to this many times the longest allowed are read to their end, so that the Close frame
 # that refuses them is not overtaken by a reset; aiohttp refuses longer ones by their header alone.
 READ_AHEAD = 16
-
-
-class _Response(web.WebSocketResponse):
-    def _cancel(self, exc: BaseException) -> None:
-        """
-        Note that the link is lost, but let `receive` first return what had come before.
-
-        aiohttp would set a flag here that makes `receive` drop what is buffered: messages of a user
-        who said something and went away.
-        """
-        if self._reader is not None:
-            self._reader.set_exception(exc)
 
 
 class AiohttpSocket:
@@ -34,7 +22,7 @@ class AiohttpSocket:
 
     def __init__(self, max_message_bytes: int) -> None:
         """Prepare to take messages of *max_message_bytes*."""
-        self._ws = _Response(
+        self._ws = web.WebSocketResponse(
             autoclose=False,
             autoping=False,
             heartbeat=None,
@@ -43,6 +31,7 @@ class AiohttpSocket:
             max_msg_size=READ_AHEAD * max_message_bytes,
         )
         self._transport: asyncio.Transport
+        self._link: socket | None = None
 
     @property
     def response(self) -> web.StreamResponse:
@@ -84,21 +73,25 @@ class AiohttpSocket:
         """Return the number of bytes that the kernel has not taken yet."""
         return self._transport.get_write_buffer_size()
 
-    async def linger(self, seconds: float) -> None:
+    def keep_link(self) -> None:
         """
-        Read and drop what the peer still sends, after aiohttp has closed a socket on its own.
+        Keep the link open for `linger`, right after aiohttp has closed the socket on its own.
 
-        A link closed with something unread is reset, and a reset overtakes the Close frame.
+        A link that is closed with something unread is reset, and a reset overtakes the Close frame.
         """
-        if not self._transport.is_closing():
+        with suppress(OSError):  # it is lost already
+            self._link = self._transport.get_extra_info("socket").dup()
+
+    async def linger(self, seconds: float) -> None:
+        """Read and drop what the peer still sends on a link that was kept, for some *seconds*."""
+        if self._link is None:
             return
-        with suppress(OSError, TimeoutError):
+        with self._link as link, suppress(OSError, TimeoutError):
+            link.setblocking(False)
+            link.shutdown(SHUT_WR)
             async with asyncio.timeout(seconds):
-                with self._transport.get_extra_info("socket").dup() as link:
-                    link.setblocking(False)
-                    link.shutdown(SHUT_WR)
-                    while await asyncio.get_running_loop().sock_recv(link, 65536):
-                        pass
+                while await asyncio.get_running_loop().sock_recv(link, 65536):
+                    pass
 
     def release(self) -> None:
         """Close the link once what is unsent has been sent."""

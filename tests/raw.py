@@ -1,0 +1,89 @@
+"""A WebSocket client that does just what it is told, so that it can misbehave."""
+
+import asyncio
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import urlsplit
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+
+
+@dataclass
+class RawWebSocket:
+    """A link on which a WebSocket was opened; nothing is read or answered unasked."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    response: bytes
+
+    @classmethod
+    async def open(
+        cls, url: str, target: str = "/", headers: str = "", receive_buffer: int | None = None
+    ) -> Self:
+        """Open a socket; *receive_buffer* bounds what the kernel takes for it, in bytes."""
+        address = urlsplit(url)
+        link = socket.socket()
+        if receive_buffer is not None:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        link.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(link, (address.hostname, address.port))
+        reader, writer = await asyncio.open_connection(sock=link, limit=2**12)
+        writer.write(
+            f"GET {target} HTTP/1.1\r\nHost: {address.netloc}\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{headers}\r\n".encode()
+        )
+        response = await reader.readuntil(b"\r\n\r\n")
+        return cls(reader, writer, response)
+
+    async def send(self, opcode: int, payload: bytes = b"", *, final: bool = True) -> None:
+        """Send a frame, masked as a client must."""
+        self.write(opcode, payload, final=final)
+        await self.writer.drain()
+
+    def write(self, opcode: int, payload: bytes = b"", *, final: bool = True) -> None:
+        """Send a frame without waiting for anything."""
+        mask = os.urandom(4)
+        size = len(payload)
+        if size < 126:
+            head = bytes([size | 0x80])
+        elif size < 65536:
+            head = bytes([126 | 0x80]) + struct.pack("!H", size)
+        else:
+            head = bytes([127 | 0x80]) + struct.pack("!Q", size)
+        repeated = int.from_bytes((mask * (size // 4 + 1))[:size], "big")
+        masked = (int.from_bytes(payload, "big") ^ repeated).to_bytes(size, "big")
+        self.writer.write(bytes([opcode | (0x80 if final else 0)]) + head + mask + masked)
+
+    async def receive(self) -> tuple[int, bytes]:
+        """Return the next frame's opcode and payload."""
+        first, second = await self.reader.readexactly(2)
+        size = second & 0x7F
+        if size == 126:
+            [size] = struct.unpack("!H", await self.reader.readexactly(2))
+        elif size == 127:
+            [size] = struct.unpack("!Q", await self.reader.readexactly(8))
+        return first & 0x0F, await self.reader.readexactly(size)
+
+    async def close_code(self) -> int:
+        """Skip to the Close frame and return its code."""
+        while True:
+            opcode, payload = await self.receive()
+            if opcode == CLOSE:
+                [code] = struct.unpack("!H", payload[:2])
+                return int(code)
+
+    async def ended(self) -> None:
+        """Wait until the other side has let go of the link."""
+        try:
+            while await self.reader.read(65536):
+                pass
+        except ConnectionError:
+            pass
+
+    def abort(self) -> None:
+        """Let go of the link without a word."""
+        self.writer.transport.abort()
