@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from switchboard_operator import __version__, frames
+from switchboard_operator import __version__, frames, logs
 from switchboard_operator.broker.memory import MemoryBroker
 from switchboard_operator.concierge import Concierge, client_session
 from switchboard_operator.connections import Connections
@@ -30,6 +30,7 @@ log = structlog.get_logger()
 
 def create_app(settings: Settings, limits: Limits | None = None) -> web.Application:
     """Return the application; what it holds open is opened and closed with it."""
+    logs.tame_libraries()
     limits = limits or Limits()
     app = web.Application(middlewares=[errors.as_json], client_max_size=limits.array_bytes)
     app[keys.SETTINGS] = settings

@@ -9,6 +9,8 @@ from typing import Protocol
 from switchboard_operator import frames
 from switchboard_operator.limits import Limits
 
+LOOKS = 5  # times that a client's progress is looked at before it counts as stalled
+
 
 class Socket(Protocol):
     """What a connection needs of a WebSocket; its one writer alone calls the coroutines."""
@@ -145,7 +147,7 @@ class Connection:
     async def _flush(self) -> bool:
         """Send all there is; return True if it ended with our Close frame."""
         self._wake.clear()
-        self._watch_progress(None)
+        self._watch_progress()
         try:
             while self._ping is not None or self._pong is not None or self._outbox:
                 await self._send_next()
@@ -168,14 +170,17 @@ class Connection:
             self._outbox_bytes -= len(frame)
             await self._socket.send(frame)
 
-    def _watch_progress(self, seen: tuple[int, int] | None) -> None:
-        """Cut the peer off if nothing has moved since *seen*, and look again later."""
-        now = (self._sent, self._socket.unsent())
-        if now == seen:
+    def _watch_progress(self, seen: tuple[int, int] | None = None, since: float = 0.0) -> None:
+        """Cut the peer off if it has taken nothing *since* so long; look again a little later."""
+        now, progress = self._loop.time(), (self._sent, self._socket.unsent())
+        if progress != seen:
+            since = now
+        elif now - since >= self._limits.stall:
             self.close_code = self.close_code or frames.TOO_SLOW
             self.abort()
             return
-        self._watch = self._loop.call_later(self._limits.stall, self._watch_progress, now)
+        pause = self._limits.stall / LOOKS
+        self._watch = self._loop.call_later(pause, self._watch_progress, progress, since)
 
 
 class Connections:

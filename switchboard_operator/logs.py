@@ -39,7 +39,7 @@ def configure(level: str, form: str, stream: TextIO = sys.stdout) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    _tame_libraries()
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
 def _renderer(form: str) -> list[Processor]:
@@ -72,12 +72,12 @@ class _PeersFault(logging.Filter):
         return record.levelno >= logging.getLogger().level
 
 
-def _tame_libraries() -> None:
+def tame_libraries() -> None:
+    """Keep libraries from logging peers' words, and peers' faults as if they were ours."""
     server = logging.getLogger("aiohttp.server")
-    server.filters.clear()
-    server.addFilter(_PeersFault())
+    if not any(isinstance(known, _PeersFault) for known in server.filters):
+        server.addFilter(_PeersFault())
     # It warns of every unknown subprotocol, in the client's own words.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
     # It warns of every cookie that is not ours.
     logging.getLogger("aiohttp_session").setLevel(logging.ERROR)
-    logging.getLogger("asyncio").setLevel(logging.WARNING)

@@ -1,0 +1,275 @@
+"""Sockets as seen from the side that writes: slow readers, vanished peers, the table."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from switchboard_operator.connections import Connection, Connections
+from switchboard_operator.limits import Limits
+from switchboard_operator.web import keys
+from tests.conftest import OpenRaw
+from tests.fakes import FakeConcierge
+from tests.raw import CLOSE, PING, PONG, TEXT
+from tests.switchboards import SESSION, Switchboard, eventually, switchboard
+
+TARGET = f"/?session={SESSION}"
+SMALL = 4096  # bytes of receive buffer: a client that does not read is soon full
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+class FakeSocket:
+    """Records what is sent; stands for a peer that can be made to take nothing."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, bytes | int]] = []
+        self.taking = asyncio.Event()
+        self.taking.set()
+        self.aborted = False
+
+    async def send(self, frame: bytes) -> None:
+        await self._put("text", frame)
+
+    async def ping(self, payload: bytes) -> None:
+        await self._put("ping", payload)
+
+    async def pong(self, payload: bytes) -> None:
+        await self._put("pong", payload)
+
+    async def close(self, code: int) -> None:
+        await self._put("close", code)
+
+    async def _put(self, kind: str, content: bytes | int) -> None:
+        self.sent.append((kind, content))
+        await self.taking.wait()
+        if self.aborted:
+            raise ConnectionResetError
+
+    def abort(self) -> None:
+        self.aborted = True
+        self.taking.set()
+
+    def unsent(self) -> int:
+        return 0
+
+
+async def test_what_is_put_on_a_line_is_sent_in_order_control_frames_first() -> None:
+    socket = FakeSocket()
+    connection = Connection(SESSION, socket, Limits())
+
+    connection.offer(b"1")
+    connection.offer(b"2")
+    connection.ping(b"p")
+    connection.pong(b"q")
+    connection.close(1012)
+    await connection.write()
+
+    assert socket.sent == [
+        ("pong", b"q"), ("ping", b"p"), ("text", b"1"), ("text", b"2"), ("close", 1012)
+    ]  # fmt: skip
+
+
+async def test_only_the_latest_ping_of_a_peer_is_answered() -> None:
+    socket = FakeSocket()
+    connection = Connection(SESSION, socket, Limits())
+
+    connection.pong(b"old")
+    connection.pong(b"new")
+    connection.close(1000)
+    await connection.write()
+
+    assert socket.sent == [("pong", b"new"), ("close", 1000)]
+
+
+async def test_a_closing_connection_takes_no_more_and_keeps_its_first_code() -> None:
+    socket = FakeSocket()
+    connection = Connection(SESSION, socket, Limits())
+
+    connection.close(1012)
+    connection.close(1000)
+
+    assert not connection.offer(b"too late")
+    await connection.write()
+    assert socket.sent == [("close", 1012)]
+
+
+async def test_a_full_outbox_closes_the_connection_with_4101_and_drops_what_waits() -> None:
+    socket = FakeSocket()
+    connection = Connection(SESSION, socket, Limits(outbox_frames=2))
+
+    assert connection.offer(b"1")
+    assert connection.offer(b"2")
+    assert not connection.offer(b"3")
+    await connection.write()
+
+    assert socket.sent == [("close", 4101)]
+
+
+async def test_an_outbox_is_full_by_bytes_too_but_one_frame_always_fits() -> None:
+    connection = Connection(SESSION, FakeSocket(), Limits(outbox_bytes=10))
+
+    assert connection.offer(b"longer than ten bytes")
+    assert not connection.offer(b"x")
+
+
+async def test_a_peer_that_takes_nothing_is_cut_off_after_the_stall() -> None:
+    socket = FakeSocket()
+    socket.taking.clear()
+    connection = Connection(SESSION, socket, Limits(stall=0.05))
+    connection.offer(b"never taken")
+
+    await connection.write()
+
+    assert socket.aborted
+    assert connection.close_code == 4101
+
+
+async def test_a_slow_peer_that_takes_something_is_not_cut_off() -> None:
+    socket = FakeSocket()
+    connection = Connection(SESSION, socket, Limits(stall=0.2))
+    for number in range(8):
+        connection.offer(b"%d" % number)
+    connection.close(1000)
+    writer = asyncio.create_task(connection.write())
+
+    for _ in range(9):
+        socket.taking.clear()
+        await asyncio.sleep(0.1)  # half of what it may take for each
+        socket.taking.set()
+        await asyncio.sleep(0)
+    await writer
+
+    assert not socket.aborted
+    assert len(socket.sent) == 9
+
+
+async def test_a_peer_that_does_not_answer_our_close_is_cut_off() -> None:
+    socket = FakeSocket()
+    connection = Connection(SESSION, socket, Limits(close=0.05))
+
+    connection.close(1012)
+    await connection.write()
+    await eventually(lambda: socket.aborted)
+
+    assert connection.close_code == 1012
+
+
+async def test_the_table_unregisters_the_very_connection_that_closed() -> None:
+    table = Connections()
+    old, new = (Connection(SESSION, FakeSocket(), Limits()) for _ in range(2))
+    table.add(old)
+    table.add(new)
+
+    table.remove(old)
+
+    assert table.of(SESSION) == (new,)
+    assert list(table) == [new]
+    assert len(table) == 1
+    table.remove(new)
+    assert table.of(SESSION) == ()
+    await asyncio.wait_for(table.emptied(), 1)
+
+
+async def test_a_client_that_does_not_read_is_closed_and_nobody_else_waits(
+    concierge: FakeConcierge, open_raw: OpenRaw
+) -> None:
+    async with switchboard(concierge.url, Limits(outbox_frames=50, stall=0.5)) as board:
+        deaf = await open_raw(board.url, TARGET, receive_buffer=SMALL)
+        reader = await board.connect()
+        text = "x" * 50_000
+
+        for number in range(300):
+            await board.postback({"to": SESSION, "n": number, "body": text})
+            assert json.loads(await reader.receive_str())["n"] == number
+
+        async def deaf_is_gone() -> bool:
+            return await board.metric("switchboard_closes_total", code="4101") == 1
+
+        await eventually(deaf_is_gone)
+        await deaf.ended()
+
+
+async def test_a_client_that_reads_late_gets_everything_that_fits(
+    board: Switchboard, open_raw: OpenRaw
+) -> None:
+    late = await open_raw(board.url, TARGET, receive_buffer=SMALL)
+
+    await board.postback(
+        [{"to": SESSION, "n": number, "body": "x" * 200} for number in range(1000)]
+    )
+    for number in range(1000):
+        opcode, payload = await late.receive()
+        assert opcode == TEXT
+        assert json.loads(payload)["n"] == number
+
+
+@pytest.mark.slow
+async def test_a_client_that_takes_nothing_for_10_s_is_cut_off(
+    board: Switchboard, open_raw: OpenRaw
+) -> None:
+    deaf = await open_raw(board.url, TARGET, receive_buffer=SMALL)
+    body = "x" * 100_000
+    began = asyncio.get_running_loop().time()
+    [connection] = board.app[keys.CONNECTIONS] if board.app is not None else []
+    while not connection.waiting:  # until neither kernel nor transport takes more
+        await board.postback({"to": SESSION, "body": body})
+
+    async def is_gone() -> bool:
+        return await board.metric("switchboard_closes_total", code="4101") == 1
+
+    await eventually(is_gone)
+
+    assert 9.5 < asyncio.get_running_loop().time() - began < 15
+    assert not deaf.reader.at_eof()
+
+
+async def test_no_descriptor_outlives_its_client(
+    concierge: FakeConcierge, open_raw: OpenRaw
+) -> None:
+    limits = Limits(heartbeat=0.2, pong=0.2, close=0.2, stall=0.2)
+    async with switchboard(concierge.url, limits) as board:
+        await board.get("/live")
+        before = descriptors()
+        polite, rude, deaf, silent = [await open_raw(board.url, TARGET) for _ in range(4)]
+
+        await polite.send(CLOSE, b"\x03\xe8")
+        rude.abort()
+        await deaf.send(TEXT, b"x" * 70_000)  # refused with 1009, and never answers that
+        assert await silent.receive() == (PING, b"")
+
+        async def all_gone() -> bool:
+            return await board.metric("switchboard_connections", wire="classic") == 0
+
+        await eventually(all_gone)
+        for raw in (polite, deaf, silent):
+            raw.abort()
+        await eventually(lambda: descriptors() <= before)
+
+
+async def test_pings_and_postbacks_share_one_writer(board: Switchboard, open_raw: OpenRaw) -> None:
+    """Frames of several origins, under load, never end up inside one another."""
+    raw = await open_raw(board.url, TARGET)
+
+    async def ping() -> None:
+        for number in range(200):
+            await raw.send(PING, b"%d" % number)
+
+    async def post() -> None:
+        for number in range(50):
+            await board.postback({"to": SESSION, "n": number, "body": "y" * 20_000})
+
+    numbers: list[int] = []
+    async with asyncio.TaskGroup() as both:
+        both.create_task(ping())
+        both.create_task(post())
+        while len(numbers) < 50:
+            opcode, payload = await raw.receive()
+            assert opcode in {TEXT, PONG}
+            if opcode == TEXT:
+                numbers.append(json.loads(payload)["n"])
+
+    assert numbers == list(range(50))

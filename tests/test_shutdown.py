@@ -1,0 +1,141 @@
+"""SIGTERM: every socket told, every message delivered, exit 0 in time."""
+
+import asyncio
+import signal
+
+import pytest
+from aiohttp import WSServerHandshakeError
+
+from switchboard_operator.app import drain
+from switchboard_operator.limits import Limits
+from tests.conftest import OpenRaw
+from tests.fakes import FakeConcierge, Incoming
+from tests.raw import TEXT
+from tests.switchboards import SESSION, Switchboard, switchboard, switchboard_process, variables
+
+TARGET = f"/?session={SESSION}"
+
+
+async def test_sigterm_closes_sockets_with_1012_and_delivers_what_is_in_flight(
+    concierge: FakeConcierge,
+) -> None:
+    released = asyncio.Event()
+
+    async def wait(_incoming: Incoming) -> int:
+        await released.wait()
+        return 204
+
+    concierge.answer = wait
+    async with switchboard_process(variables(concierge.url)) as board:
+        assert board.process is not None
+        sockets = [await board.connect(f"session-number-{number:03}") for number in range(40)]
+        for socket in sockets[:20]:
+            await socket.send_json({"message": "in flight"})
+        await concierge.has_received(20)
+
+        for _ in range(3):
+            board.process.send_signal(signal.SIGTERM)
+        codes = []
+        for socket in sockets:
+            await socket.receive()
+            codes.append(socket.close_code)
+        released.set()
+
+        assert codes == [1012] * 40
+        assert await asyncio.wait_for(board.process.wait(), 20) == 0
+    assert len(concierge.accepted) == 20
+    assert "Traceback" not in "\n".join(board.output)
+
+
+async def test_what_a_client_says_before_it_sees_our_close_is_delivered(
+    concierge: FakeConcierge, open_raw: OpenRaw
+) -> None:
+    async with switchboard(concierge.url) as board:
+        raw = await open_raw(board.url, TARGET)
+        assert board.app is not None
+        draining = asyncio.create_task(drain(board.app))
+        assert await raw.close_code() == 1012
+
+        raw.write(TEXT, b'{"message": "crossed your Close"}')
+        raw.write(0x8, b"\x03\xf4")
+        [incoming] = await concierge.has_accepted(1)
+        await draining
+
+    assert incoming.content["Body"] == "crossed your Close"
+
+
+@pytest.mark.slow
+async def test_a_client_that_does_not_read_or_answer_does_not_delay_the_exit_beyond_20_s(
+    concierge: FakeConcierge, open_raw: OpenRaw
+) -> None:
+    async def hang(_incoming: Incoming) -> int:
+        await asyncio.sleep(60)
+        return 204
+
+    concierge.answer = hang
+    async with switchboard_process(variables(concierge.url, CONCIERGE_TIMEOUT="60")) as board:
+        assert board.process is not None
+        deaf = await open_raw(board.url, TARGET, receive_buffer=4096)
+        for _ in range(40):
+            await board.postback({"to": SESSION, "body": "x" * 100_000})
+        await deaf.send(TEXT, b'{"message": "never answered"}')
+        await concierge.has_received(1)
+        began = asyncio.get_running_loop().time()
+
+        board.process.send_signal(signal.SIGTERM)
+
+        assert await asyncio.wait_for(board.process.wait(), 30) == 0
+        assert asyncio.get_running_loop().time() - began < 20
+    assert any("not delivered" in line and "messages=1" in line for line in board.output)
+    assert "Traceback" not in "\n".join(board.output)
+
+
+async def test_while_draining_health_says_so_upgrades_are_refused_and_postbacks_taken(
+    concierge: FakeConcierge, open_raw: OpenRaw
+) -> None:
+    async with switchboard(concierge.url, Limits(close=1)) as board:
+        raw = await open_raw(board.url, TARGET)  # does not answer the Close, so draining lasts
+        assert board.app is not None
+        draining = asyncio.create_task(drain(board.app))
+        assert await raw.close_code() == 1012
+
+        statuses = [(await board.get(path))[0] for path in ("/live", "/ready")]
+        postback = await board.postback({"to": SESSION, "body": "to the end"})
+        with pytest.raises(WSServerHandshakeError) as refused:
+            await board.connect()
+
+        assert statuses == [503, 503]
+        assert postback.status == 204
+        assert refused.value.status == 503
+        assert not draining.done()
+        await draining
+
+
+async def test_retries_stop_when_draining(concierge: FakeConcierge) -> None:
+    async def refuse(_incoming: Incoming) -> int:
+        return 503
+
+    concierge.answer = refuse
+    limits = Limits(retry_first=30, retry_longest=30)
+    async with switchboard(concierge.url, limits) as board:
+        socket = await board.connect()
+        await socket.send_json({"message": "refused"})
+        await concierge.has_received(1)
+        await socket.close()
+
+    assert len(concierge.received) <= 2  # the switchboard's end did not wait for the back-off
+
+
+async def test_parked_messages_are_delivered_before_the_end(
+    concierge: FakeConcierge, board: Switchboard
+) -> None:
+    limits = Limits(rate_burst=1, close=0.5)
+    async with switchboard(concierge.url, limits, RATE_LIMIT="1") as slow:
+        socket = await slow.connect()
+        for number in range(20):
+            await socket.send_json({"message": str(number)})
+        await concierge.has_received(1)
+        await socket.close()
+
+    accepted = [incoming.content["Body"] for incoming in concierge.accepted]
+    assert accepted == [str(number) for number in range(20)]
