@@ -1,44 +1,30 @@
 """What a browser, a balancer and a scraper may look at."""
 
+import hashlib
 import hmac
+from base64 import b64encode
 from html import escape
+from pathlib import Path
+from string import Template
 
 import msgspec
 from aiohttp import web
 
 from switchboard_operator import __version__
 from switchboard_operator.web import keys
-from switchboard_operator.web.assets import CONTENT_SECURITY_POLICY
 from switchboard_operator.web.errors import refusal
 
-_INDEX = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Switchboard Operator</title>
-<link rel="icon" href="/widget/favicon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="/widget/chat.css">
-</head>
-<body class="index">
-<main>
-<h1>Switchboard Operator</h1>
-<dl>
-<dt>Version</dt><dd>{version}</dd>
-<dt>Concierge</dt><dd>{concierge}</dd>
-</dl>
-<p><a href="/chat">Open the chat</a></p>
-</main>
-</body>
-</html>
-"""
+_INDEX = Template(Path(__file__).with_name("index.html").read_text())
+_STYLE = _INDEX.template.partition("<style>")[2].partition("</style>")[0]
+_STYLE_HASH = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_INDEX_POLICY = f"default-src 'none'; img-src 'self'; style-src 'sha256-{_STYLE_HASH}'"
 
 
 async def index(request: web.Request) -> web.Response:
     """Say what this is, in which version, and whether the Concierge answers."""
     concierge = await request.app[keys.CONCIERGE].version() or "unavailable"
-    text = _INDEX.format(version=escape(__version__), concierge=escape(concierge))
-    headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Cache-Control": "no-store"}
+    text = _INDEX.substitute(version=escape(__version__), concierge=escape(concierge))
+    headers = {"Content-Security-Policy": _INDEX_POLICY, "Cache-Control": "no-store"}
     return web.Response(text=text, content_type="text/html", headers=headers)
 
 
