@@ -9,7 +9,9 @@ import structlog
 from aiohttp import web
 
 from switchboard_operator import __version__, frames, logs
+from switchboard_operator.broker.base import Broker
 from switchboard_operator.broker.memory import MemoryBroker
+from switchboard_operator.broker.redis import RedisBroker
 from switchboard_operator.concierge import Concierge, client_session
 from switchboard_operator.connections import Connections
 from switchboard_operator.downlink import Downlink
@@ -38,7 +40,7 @@ def create_app(settings: Settings, limits: Limits | None = None) -> web.Applicat
     app[keys.METRICS] = Metrics(__version__)
     app[keys.ADMISSION] = Admission(settings)
     app[keys.ASSETS] = Assets(WEB_CLIENT)
-    app[keys.BROKER] = MemoryBroker()
+    app[keys.BROKER] = _broker(settings, limits, app[keys.METRICS])
     app.cleanup_ctx.append(_lines)
     app.add_routes(
         [
@@ -54,10 +56,16 @@ def create_app(settings: Settings, limits: Limits | None = None) -> web.Applicat
     return app
 
 
+def _broker(settings: Settings, limits: Limits, metrics: Metrics) -> Broker:
+    if not settings.rediscloud_url:
+        return MemoryBroker()
+    return RedisBroker(settings.rediscloud_url, limits, metrics, verify=settings.redis_tls_verify)
+
+
 async def _lines(app: web.Application) -> AsyncIterator[None]:
     """Set up the two lines, and the table in which they meet, while the application runs."""
     settings, limits, metrics = app[keys.SETTINGS], app[keys.LIMITS], app[keys.METRICS]
-    connections = app[keys.CONNECTIONS] = Connections()
+    connections = app[keys.CONNECTIONS] = Connections(limits)
     app[keys.DRAINING] = asyncio.Event()
     async with client_session(settings.concierge_concurrency) as session:
         concierge = app[keys.CONCIERGE] = Concierge(session, settings, limits, metrics)
@@ -123,6 +131,7 @@ async def drain(app: web.Application) -> None:
                 connection.close(frames.RESTART)
             await connections.emptied()
             await uplink.drain()
+            await app[keys.BROKER].flush()
     for connection in connections:
         connection.abort()
     if lost := await uplink.abandon():

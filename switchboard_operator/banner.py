@@ -1,5 +1,7 @@
 """What a process says of itself once it listens."""
 
+from urllib.parse import urlsplit
+
 from switchboard_operator import __version__
 from switchboard_operator.settings import Settings
 
@@ -10,8 +12,17 @@ def text(url: str, settings: Settings) -> str:
         f"Switchboard Operator {__version__}",
         f"  Chat       {url}/chat",
         f"  Concierge  {settings.concierge_url}",
-        "  Broker     memory: this process is the only one",
+        f"  Broker     {_broker(settings)}",
     ]
     if settings.allowed_origins == {"*"}:
         lines.append("  Note       any web origin may connect (ALLOWED_ORIGINS)")
+    if settings.rediscloud_url.startswith("rediss:") and not settings.redis_tls_verify:
+        lines.append("  Warning    the certificate of Redis is not verified (REDIS_TLS_VERIFY=0)")
     return "\n".join(lines)
+
+
+def _broker(settings: Settings) -> str:
+    if not settings.rediscloud_url:
+        return "memory: this process is the only one (REDISCLOUD_URL)"
+    address = urlsplit(settings.rediscloud_url)  # without user and password
+    return f"Redis at {address.hostname}:{address.port or 6379}"

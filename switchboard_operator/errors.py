@@ -67,6 +67,10 @@ class PostbackRefused(RequestRefused):
     """The Concierge's request is not one we take."""
 
 
+class BrokerFull(SwitchboardError):
+    """As many postbacks are held for Redis as can be."""
+
+
 class ConciergeError(SwitchboardError):
     """
     The Concierge did not accept a user message.

@@ -12,6 +12,7 @@ INVALID_TEXT = 1007
 TOO_BIG = 1009
 RESTART = 1012
 ABNORMAL = 1006  # never on the wire: the connection ended without a Close frame
+REPLACED = 4003  # by a newer socket of the same session
 TOO_SLOW = 4101
 
 _APOLOGY = "Sorry, that message could not be understood."

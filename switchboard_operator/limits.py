@@ -14,6 +14,7 @@ class Limits:
     pong: float = 12.5  # a ping unanswered for so long ends the connection
     stall: float = 10.0  # a client that takes nothing for so long is cut off
     close: float = 10.0  # a client has so long to answer our Close frame
+    sockets_per_session: int = 8
     outbox_frames: int = 1024
     outbox_bytes: int = 512 * KIB
 
@@ -33,6 +34,19 @@ class Limits:
     reset_window: float = 1.0  # a link reset so soon after a POST was never read from
     version_timeout: float = 3.0
     version_lifetime: float = 10.0  # the Concierge's version is asked for at most so often
+
+    # Redis
+    redis_connect: float = 2.0
+    redis_answer: float = 4.0  # a call unanswered for so long breaks the link
+    redis_pause: float = 0.5  # at most, between a link that broke and the next one
+    confirm: float = 1.0  # a postback not confirmed by Redis in that time is answered 202
+    held_postbacks: int = 10_000
+    held_bytes: int = 64 * 1024 * KIB
+    batch_messages: int = 500  # postbacks in one call, or an array that has more
+    batch_bytes: int = 1024 * KIB
+    probe_every: float = 4.0
+    probe_answer: float = 4.0  # a probe not heard for so long means that we are deaf
+    complaint: float = 60.0  # the same trouble is logged at most so often
 
     # HTTP
     body: float = 10.0  # a request's body must arrive within

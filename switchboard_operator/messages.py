@@ -79,6 +79,16 @@ def parse_postbacks(body: bytes, *, max_bytes: int, max_items: int) -> list[Post
     return [_postback(bytes(item), max_bytes) for item in items]
 
 
+def parse_broadcast(data: bytes) -> Postback:
+    """
+    Read what somebody published for all instances: a postback, byte for byte.
+
+    Raises:
+        PostbackRefused: it isn't one.
+    """
+    return _postback(data, len(data))
+
+
 def _postback(body: bytes, max_bytes: int) -> Postback:
     if len(body) > max_bytes:
         raise PostbackRefused("too_large", f"a postback is at most {max_bytes} bytes", status=413)

@@ -44,6 +44,11 @@ class Metrics:
         )
         self.uplink_queued = gauge("uplink_queued", "User messages waiting or under way.")
         self.outbox_frames = gauge("outbox_frames", "Frames waiting for their socket.")
+        self.redis_up = gauge("redis_up", "1 if Redis answers.")
+        self.listener_up = gauge("listener_up", "1 if what is published reaches this instance.")
+        self.probe_seconds = gauge("probe_seconds", "Time from Redis taking a probe to hearing it.")
+        self.postbacks_held = gauge("postbacks_held", "Postbacks that Redis has not confirmed.")
+        self.script_errors = counter("script_errors", "Calls whose script Redis refused to run.")
         self.task_failures = counter(
             "task_failures", "Background tasks that died of a bug of ours."
         )

@@ -1,131 +1,37 @@
 """The configuration: every variable with its type, default, meaning and example, read once."""
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Any
 
 from switchboard_operator.errors import SettingsError
-
-_REQUIRED: Final = object()
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """
-    What is known of an environment variable.
-
-    `parse` turns its text into a value or raises ValueError with the reason; `fallback` names the
-    variable that is read when this one is unset.
-    """
-
-    parse: Callable[[str], Any]
-    default: Any
-    example: str
-    meaning: str
-    fallback: str | None = None
-
-    @property
-    def required(self) -> bool:
-        """Tell whether there is no default."""
-        return self.default is _REQUIRED
+from switchboard_operator.variables import (
+    REQUIRED,
+    Variable,
+    choice,
+    flag,
+    http_url,
+    number,
+    origins,
+    redis_url,
+    secrets,
+    text,
+    whole,
+)
 
 
 def _variable(
     parse: Callable[[str], Any],
     example: str,
     meaning: str,
-    default: Any = _REQUIRED,
+    default: Any = REQUIRED,
     *,
     secret: bool = False,
     fallback: str | None = None,
 ) -> Any:
     variable = Variable(parse, default, example, meaning, fallback)
     return dataclasses.field(repr=not secret, metadata={"variable": variable})
-
-
-def text(value: str) -> str:
-    """Take any text."""
-    return value
-
-
-def secrets(value: str) -> tuple[str, ...]:
-    """Read keys separated by commas; none of them empty."""
-    keys = tuple(key.strip() for key in value.split(","))
-    if not all(keys):
-        raise ValueError("has an empty key between its commas")
-    return keys
-
-
-def flag(value: str) -> bool:
-    """Read 0 or 1."""
-    if value not in {"0", "1"}:
-        raise ValueError("must be 0 or 1")
-    return value == "1"
-
-
-def whole(lowest: int, highest: int) -> Callable[[str], int]:
-    """Return a reader of whole numbers from *lowest* to *highest*."""
-
-    def parse(value: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,18}", value) or not lowest <= int(value) <= highest:
-            raise ValueError(f"must be a whole number from {lowest} to {highest}")
-        return int(value)
-
-    return parse
-
-
-def number(lowest: float, highest: float) -> Callable[[str], float]:
-    """Return a reader of decimal numbers from *lowest* to *highest*."""
-
-    def parse(value: str) -> float:
-        if (
-            not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value)
-            or not lowest <= float(value) <= highest
-        ):
-            raise ValueError(f"must be a number from {lowest:g} to {highest:g}")
-        return float(value)
-
-    return parse
-
-
-def choice(*allowed: str) -> Callable[[str], str]:
-    """Return a reader of one of the *allowed* words, in any case."""
-
-    def parse(value: str) -> str:
-        if value.lower() not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)}")
-        return value.lower()
-
-    return parse
-
-
-def http_url(value: str) -> str:
-    """Read an http or https URL to which paths can be added; a final slash is dropped."""
-    if not _is_plain_http_url(value):
-        raise ValueError("must be an http:// or https:// URL with a host and no query")
-    return value.rstrip("/")
-
-
-def _is_plain_http_url(value: str) -> bool:
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, a broken IPv6 address
-        return False
-    return usable and not parts.query and not parts.fragment and not re.search(r"\s", value)
-
-
-def origins(value: str) -> frozenset[str]:
-    """Read `*`, or origins (scheme://host[:port]) separated by commas."""
-    listed = frozenset(origin.strip().lower().rstrip("/") for origin in value.split(","))
-    if listed == {"*"}:
-        return listed
-    if not all(re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s?#,*]+", origin) for origin in listed):
-        raise ValueError("must be * or origins (scheme://host[:port]) separated by commas")
-    return listed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +58,16 @@ class Settings:
         "Encrypts session cookies. Several, separated by commas, while rotating: all decrypt, the"
         " first encrypts.",
         secret=True,
+    )
+    rediscloud_url: str = _variable(
+        redis_url,
+        "rediss://user:password@redis.example.com:6380/0",
+        "The Redis that joins instances, redis:// or rediss://; unset, a process is on its own.",
+        "",
+        secret=True,
+    )
+    redis_tls_verify: bool = _variable(
+        flag, "1", "0 takes any certificate from a rediss:// server, as some hosts need.", True
     )
     switchboard_host: str = _variable(text, "0.0.0.0", "Address to listen on.", "0.0.0.0")  # noqa: S104 - the card's default: a dyno's router comes from outside
     switchboard_port: int = _variable(

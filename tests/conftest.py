@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+import structlog
 
 from tests.fakes import FakeConcierge
 from tests.raw import RawWebSocket
@@ -46,6 +47,14 @@ async def open_raw() -> AsyncIterator[OpenRaw]:
 def no_traceback(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Fail a test in which something was logged with a traceback: a bug, whoever asked for it."""
     caplog.set_level(logging.DEBUG)
+    structlog.configure(
+        processors=[
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=["event"], bool_as_flag=False),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
     yield
     for when in ("setup", "call"):
         for record in caplog.get_records(when):

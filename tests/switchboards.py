@@ -85,6 +85,12 @@ class Switchboard:
         return float(found[1]) if found else 0.0
 
 
+def client_session() -> aiohttp.ClientSession:
+    """Return a session for any number of sockets, which keeps no cookies."""
+    connector = aiohttp.TCPConnector(limit=0)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
 async def eventually(what: Callable[[], Awaitable[bool] | bool], pause: float = 0.02) -> None:
     """Wait until *what* is true, where nothing tells of it; the test's own time-out bounds it."""
     while True:
@@ -108,7 +114,7 @@ async def switchboard(
     app = create_app(settings, limits)
     async with (
         serving(app, settings.switchboard_host, settings.switchboard_port) as url,
-        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client,
+        client_session() as client,
     ):
         yield Switchboard(url, client, app)
 
@@ -127,7 +133,7 @@ async def switchboard_process(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client:
+    async with client_session() as client:
         board = Switchboard("", client, process=process)
         listening = asyncio.Event()
         reader = asyncio.create_task(_read_output(board, listening))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from switchboard_operator.connections import Connection, Connections
+from switchboard_operator.connection import Connection
+from switchboard_operator.connections import Connections
 from switchboard_operator.limits import Limits
 from switchboard_operator.web import keys
 from tests.conftest import OpenRaw
@@ -159,7 +160,7 @@ async def test_a_peer_that_does_not_answer_our_close_is_cut_off() -> None:
 
 
 async def test_the_table_unregisters_the_very_connection_that_closed() -> None:
-    table = Connections()
+    table = Connections(Limits())
     old, new = (Connection(SESSION, FakeSocket(), Limits()) for _ in range(2))
     table.add(old)
     table.add(new)
@@ -172,6 +173,37 @@ async def test_the_table_unregisters_the_very_connection_that_closed() -> None:
     table.remove(new)
     assert table.of(SESSION) == ()
     await asyncio.wait_for(table.emptied(), 1)
+
+
+async def test_a_session_with_too_many_sockets_loses_the_one_silent_for_longest(
+    concierge: FakeConcierge, open_raw: OpenRaw
+) -> None:
+    async with switchboard(concierge.url, Limits(sockets_per_session=3, close=0.2)) as board:
+        sockets = [await open_raw(board.url, TARGET) for _ in range(3)]
+        await sockets[0].send(PING, b"I am here")
+        assert await sockets[0].receive() == (PONG, b"I am here")
+
+        newest = await open_raw(board.url, TARGET)
+        await board.postback({"to": SESSION, "body": "to three"})
+
+        assert await sockets[1].close_code() == 4003
+        for kept in (sockets[0], sockets[2], newest):
+            opcode, payload = await kept.receive()
+            assert (opcode, json.loads(payload)["body"]) == (TEXT, "to three")
+
+
+async def test_eight_sockets_of_a_session_are_kept_and_a_ninth_replaces_one(
+    board: Switchboard, open_raw: OpenRaw
+) -> None:
+    sockets = [await open_raw(board.url, TARGET) for _ in range(8)]
+    assert await board.metric("switchboard_connections", wire="classic") == 8
+
+    sockets.append(await open_raw(board.url, TARGET))
+
+    assert await sockets[0].close_code() == 4003
+    await board.postback({"to": SESSION, "body": "to eight"})
+    for kept in sockets[1:]:
+        assert (await kept.receive())[0] == TEXT
 
 
 async def test_a_client_that_does_not_read_is_closed_and_nobody_else_waits(

@@ -16,9 +16,11 @@ from tests.switchboards import SESSION, Switchboard, switchboard, switchboard_pr
 TARGET = f"/?session={SESSION}"
 
 
+@pytest.mark.slow
 async def test_sigterm_closes_sockets_with_1012_and_delivers_what_is_in_flight(
-    concierge: FakeConcierge,
+    concierge: FakeConcierge, open_raw: OpenRaw
 ) -> None:
+    """200 sockets, 20 messages under way, one client that reads nothing, three signals."""
     released = asyncio.Event()
 
     async def wait(_incoming: Incoming) -> int:
@@ -28,7 +30,10 @@ async def test_sigterm_closes_sockets_with_1012_and_delivers_what_is_in_flight(
     concierge.answer = wait
     async with switchboard_process(variables(concierge.url)) as board:
         assert board.process is not None
-        sockets = [await board.connect(f"session-number-{number:03}") for number in range(40)]
+        sockets = [await board.connect(f"session-number-{number:03}") for number in range(200)]
+        deaf = await open_raw(board.url, TARGET, receive_buffer=4096)
+        for _ in range(40):
+            await board.postback({"to": SESSION, "body": "x" * 100_000})
         for socket in sockets[:20]:
             await socket.send_json({"message": "in flight"})
         await concierge.has_received(20)
@@ -41,8 +46,9 @@ async def test_sigterm_closes_sockets_with_1012_and_delivers_what_is_in_flight(
             codes.append(socket.close_code)
         released.set()
 
-        assert codes == [1012] * 40
+        assert codes == [1012] * 200
         assert await asyncio.wait_for(board.process.wait(), 20) == 0
+        await deaf.ended()
     assert len(concierge.accepted) == 20
     assert "Traceback" not in "\n".join(board.output)
 

@@ -15,6 +15,7 @@ from aiohttp.client import ClientWebSocketResponse
 
 from switchboard_operator.limits import Limits
 from tests.fakes import FakeConcierge, Incoming
+from tests.redis_server import free_port
 from tests.switchboards import ROOT, SESSION, Switchboard, eventually, switchboard
 
 QUICK = Limits(retry_first=0.02, retry_longest=0.1, retry_total=0.5)
@@ -364,12 +365,6 @@ def recorded(record: Path) -> dict[str, list[str]]:
         _, session, text = line.split("\t")
         said[session].append(text)
     return said
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def until(record: Path, count: int) -> None:

@@ -42,7 +42,10 @@ class Broker(Protocol):
         """Call *deliver* with each postback published anywhere, in order, within the context."""
 
     async def publish(self, postbacks: Sequence[Postback]) -> Receipt:
-        """Publish *postbacks* in order, all or none."""
+        """Publish *postbacks* in order, all or none. Raises BrokerFull if there is no room."""
+
+    async def flush(self) -> None:
+        """Wait until nothing is held."""
 
     def health(self) -> Health:
         """Tell how the broker is doing, without asking anybody."""

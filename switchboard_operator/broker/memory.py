@@ -30,6 +30,9 @@ class MemoryBroker:
                 self._deliver(postback)
         return Receipt(confirmed=self._deliver is not None)
 
+    async def flush(self) -> None:
+        """Return at once: nothing is ever held."""
+
     def health(self) -> Health:
         """Tell whether somebody listens; there is no Redis."""
         return Health(redis=None, listening=self._deliver is not None)

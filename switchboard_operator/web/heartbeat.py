@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from switchboard_operator.connections import Connection
+from switchboard_operator.connection import Connection
 from switchboard_operator.limits import Limits
 
 
@@ -18,12 +18,11 @@ class Heartbeat:
         self._loop = asyncio.get_running_loop()
         self._pinged = False
         self._suspended = False
-        self._heard_at = self._loop.time()
         self._timer = self._loop.call_later(limits.heartbeat, self._silence)
 
     def heard(self, *, pong: bool) -> None:
         """Note a frame of the client, a *pong* among them being the answer to the latest ping."""
-        self._heard_at = self._loop.time()
+        self._connection.heard_at = self._loop.time()
         if pong and self._pinged:
             self._pinged = False
             self._again(self._limits.heartbeat)
@@ -43,7 +42,7 @@ class Heartbeat:
 
     def _silence(self) -> None:
         """Ping, unless the client was heard meanwhile: then look again when it may be due."""
-        left = self._heard_at + self._limits.heartbeat - self._loop.time()
+        left = self._connection.heard_at + self._limits.heartbeat - self._loop.time()
         if left > 0:
             self._again(left)
             return

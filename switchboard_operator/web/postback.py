@@ -7,7 +7,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from switchboard_operator import messages, signatures
-from switchboard_operator.errors import PostbackRefused, SignatureError
+from switchboard_operator.errors import BrokerFull, PostbackRefused, SignatureError
 from switchboard_operator.signatures import SignedRequest
 from switchboard_operator.web import keys
 from switchboard_operator.web.errors import refusal
@@ -26,10 +26,13 @@ async def postback(request: web.Request) -> web.Response:
             max_bytes=request.app[keys.SETTINGS].max_postback_bytes,
             max_items=request.app[keys.LIMITS].array_items,
         )
+        receipt = await request.app[keys.BROKER].publish(postbacks)
     except PostbackRefused as exc:
         counted.labels(exc.code).inc()
         return refusal(exc.status, exc.code, exc.detail)
-    receipt = await request.app[keys.BROKER].publish(postbacks)
+    except BrokerFull:
+        counted.labels("overloaded").inc()
+        return refusal(503, "overloaded", "too much is held already", Retry_After="5")
     counted.labels("confirmed" if receipt.confirmed else "held").inc(len(postbacks))
     return web.Response(status=204 if receipt.confirmed else 202)
 

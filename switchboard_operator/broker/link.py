@@ -1,0 +1,113 @@
+"""A connection to Redis that is opened with a deadline and never mends itself unseen."""
+
+import asyncio
+import math
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Never
+
+import structlog
+from redis.asyncio.connection import Connection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from switchboard_operator.limits import Limits
+
+# What a broken link raises, or a Redis that can't be talked to.
+LINK_ERRORS = (RedisError, OSError, TimeoutError)
+
+log = structlog.get_logger()
+
+
+class Link:
+    """One connection, used by one task."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Talk over *connection*, which is open."""
+        self._connection = connection
+
+    async def call(self, *command: str | bytes | int) -> Any:
+        """Send *command* and return the reply. Raises one of LINK_ERRORS."""
+        await self._connection.send_command(*command, check_health=False)
+        return await self._connection.read_response()
+
+    async def next_message(self) -> list[Any]:
+        """Wait for the next message of a subscription, however long. Raises one of LINK_ERRORS."""
+        message: list[Any] = await self._connection.read_response(timeout=math.inf)
+        return message
+
+
+OpenLink = Callable[[], AbstractAsyncContextManager[Link]]
+
+
+def linker(url: str, limits: Limits, *, verify: bool) -> OpenLink:
+    """
+    Return what opens links to the Redis at *url*.
+
+    A `rediss://` server must show a certificate for its name that is trusted, unless *verify* is
+    off. A call that is not answered in time breaks its link; nothing is tried again here.
+    """
+    options: dict[str, Any] = dict(parse_url(url))
+    make: type[Connection] = options.pop("connection_class", Connection)
+    if url.startswith("rediss:") and not verify:
+        options |= {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
+
+    @asynccontextmanager
+    async def open_link() -> AsyncIterator[Link]:
+        connection = make(
+            **options,
+            protocol=2,
+            driver_info=None,  # spares two calls, which servers before 7.2 refuse
+            socket_connect_timeout=limits.redis_connect,
+            socket_timeout=limits.redis_answer,
+            retry=Retry(NoBackoff(), 0),
+        )
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call] # redis-py lacks the type
+            yield Link(connection)
+        finally:
+            await connection.disconnect(nowait=True)
+
+    return open_link
+
+
+class Line:
+    """
+    Uses one link after the other, for ever, and knows whether the one at hand works.
+
+    *name* says what the line is for, in the log; each outage is told once, and its end.
+    """
+
+    def __init__(self, name: str, open_link: OpenLink, limits: Limits) -> None:
+        """Open links by *open_link*."""
+        self.up = False
+        self._name = name
+        self._open_link = open_link
+        self._pause = limits.redis_pause
+        self._told = False
+
+    async def run(self, use: Callable[[Link], Awaitable[Never]]) -> Never:
+        """Call *use* with a link, and with another one whenever that breaks."""
+        while True:
+            try:
+                async with self._open_link() as link:
+                    await use(link)
+            except LINK_ERRORS as exc:
+                self._fell(exc)
+            # An outage costs next to nothing, its end is seen soon, instances don't come in step.
+            await asyncio.sleep(random.uniform(self._pause / 5, self._pause))  # noqa: S311 - jitter
+
+    def works(self) -> None:
+        """Note that the link at hand works."""
+        self.up = True
+        self._told = False
+        log.info("redis line is up", line=self._name)
+
+    def _fell(self, error: Exception) -> None:
+        self.up = False
+        if not self._told:
+            self._told = True
+            # The text of an error may quote the URL, and with it a password.
+            log.warning("redis line is down", line=self._name, error=type(error).__name__)

@@ -1,0 +1,163 @@
+"""The table of connections under random interleavings of all that happens to it."""
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from switchboard_operator.connection import Connection
+from switchboard_operator.connections import Connections
+from switchboard_operator.downlink import Downlink
+from switchboard_operator.limits import Limits
+from switchboard_operator.messages import Postback
+from switchboard_operator.metrics import Metrics
+
+SESSIONS = ("a", "b", "c")
+METRICS = Metrics("test")  # nothing here looks at them, and they are slow to make
+
+
+class Peer:
+    """A client's end: keeps what it gets; now and then it is not quick, or gone."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self.got: list[bytes] = []
+        self.closed_with: int | None = None
+        self.gone = False
+        self._dice = dice
+
+    async def send(self, frame: bytes) -> None:
+        for _ in range(self._dice.randrange(3)):
+            await asyncio.sleep(0)
+        if self.gone:
+            raise ConnectionResetError
+        self.got.append(frame)
+
+    async def ping(self, payload: bytes) -> None:
+        """Nobody pings here."""
+
+    async def pong(self, payload: bytes) -> None:
+        """Nobody pings here."""
+
+    async def close(self, code: int) -> None:
+        if self.gone:
+            raise ConnectionResetError
+        self.closed_with = code
+
+    def abort(self) -> None:
+        self.gone = True
+
+    def unsent(self) -> int:
+        return 0
+
+
+@dataclass
+class Client:
+    """A connection with its peer, and what that must have got in the end."""
+
+    connection: Connection
+    peer: Peer
+    writer: asyncio.Task[None]
+    due: list[bytes] = field(default_factory=list)
+
+
+class World:
+    """Does one thing after the other, and knows what must come of it."""
+
+    def __init__(self, seed: int) -> None:
+        self.limits = Limits(sockets_per_session=3)
+        self.table = Connections(self.limits)
+        self.downlink = Downlink(self.table, METRICS)
+        self.open: list[Client] = []
+        self.all: list[Client] = []
+        self._dice = random.Random(seed)
+        self._sent = 0
+
+    async def do(self, action: str, which: int) -> None:
+        if action == "open":
+            self._open(SESSIONS[which % len(SESSIONS)])
+        elif action == "postback":
+            self._postback(SESSIONS[which % len(SESSIONS)])
+        elif action == "step":
+            await asyncio.sleep(0)
+        elif self.open:
+            client = self.open[which % len(self.open)]
+            if action == "close":
+                client.connection.close(1000, discard=True)
+                await self._leave(client)
+            elif action == "vanish":
+                client.peer.gone = True
+                client.connection.abort()
+                await self._leave(client)
+            elif action == "late leave":  # closing, but its handler has not noticed yet
+                client.connection.close(1012)
+
+    def _open(self, session: str) -> None:
+        peer = Peer(self._dice)
+        connection = Connection(session, peer, self.limits)
+        self.table.add(connection)
+        client = Client(connection, peer, asyncio.create_task(connection.write()))
+        self.open.append(client)
+        self.all.append(client)
+
+    def _postback(self, session: str) -> None:
+        self._sent += 1
+        body = b"%d" % self._sent
+        for client in self.open:
+            if client.connection.session == session and not client.connection.closing:
+                client.due.append(body)
+        self.downlink.deliver(Postback(session, body))
+
+    async def _leave(self, client: Client) -> None:
+        self.open.remove(client)
+        self.table.remove(client.connection)
+
+    async def end(self) -> None:
+        for client in self.open:
+            client.connection.close(1012)
+        await asyncio.gather(*(client.writer for client in self.all))
+        for client in list(self.open):
+            await self._leave(client)
+        for client in self.all:
+            client.connection.released()
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, deadline=None, database=None)
+@given(
+    seed=st.integers(0, 2**32),
+    actions=st.lists(
+        st.tuples(
+            st.sampled_from(
+                ["open", "open", "postback", "postback", "step", "close", "vanish", "late leave"]
+            ),
+            st.integers(0, 50),
+        ),
+        max_size=40,
+    ),
+)
+def test_no_delivery_to_a_live_socket_is_missed_and_no_closed_one_kept(
+    seed: int, actions: list[tuple[str, int]]
+) -> None:
+    async def live() -> None:
+        world = World(seed)
+        for action, which in actions:
+            await world.do(action, which)
+            assert set(world.table) == {client.connection for client in world.open}
+        stayed = [
+            client
+            for client in world.all
+            if client.connection.close_code in {None, 1012} and not client.peer.gone
+        ]
+        await world.end()
+
+        for client in stayed:
+            assert client.peer.got == client.due
+        for client in world.all:
+            assert client.peer.got == client.due[: len(client.peer.got)]
+        assert len(world.table) == 0
+        assert not any(world.table.of(session) for session in SESSIONS)
+
+    asyncio.run(live())
