@@ -22,9 +22,8 @@ EXIT_BAD_SETTINGS = 2
 def main() -> int:
     """Run the sub-command; return the exit code."""
     options = _parser().parse_args()
-    environment = {**_dotenv(), **os.environ}
     try:
-        options.command(environment)
+        options.command({**_dotenv(), **os.environ})
     except SettingsError as exc:
         print("The configuration has errors:", *exc.problems, sep="\n  ", file=sys.stderr)
         return EXIT_BAD_SETTINGS
@@ -81,7 +80,10 @@ def _stop_signal() -> asyncio.Event:
 
 
 def _dotenv() -> dict[str, str]:
-    values = dotenv_values(".env", interpolate=False)
+    try:
+        values = dotenv_values(".env", interpolate=False)
+    except UnicodeDecodeError as exc:
+        raise SettingsError([".env: is not UTF-8"]) from exc
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -27,6 +27,19 @@ from switchboard_operator.web.assets import Assets
 
 WEB_CLIENT = Path(__file__).parent.parent / "web_client"
 
+ROUTES = [
+    route(path, handler, expect_handler=errors.expect)
+    for route, path, handler in (
+        (web.get, "/", chat.chat_or_index),
+        (web.post, "/", postback.postback),
+        (web.get, "/live", pages.live),
+        (web.get, "/ready", pages.ready),
+        (web.get, "/metrics", pages.metrics),
+        (web.get, "/chat", pages.chat_page),
+        (web.get, "/widget/{name:.+}", pages.widget_file),
+    )
+]
+
 log = structlog.get_logger()
 
 
@@ -42,17 +55,7 @@ def create_app(settings: Settings, limits: Limits | None = None) -> web.Applicat
     app[keys.ASSETS] = Assets(WEB_CLIENT)
     app[keys.BROKER] = _broker(settings, limits, app[keys.METRICS])
     app.cleanup_ctx.append(_lines)
-    app.add_routes(
-        [
-            web.get("/", chat.chat_or_index),
-            web.post("/", postback.postback),
-            web.get("/live", pages.live),
-            web.get("/ready", pages.ready),
-            web.get("/metrics", pages.metrics),
-            web.get("/chat", pages.chat_page),
-            web.get("/widget/{name:.+}", pages.widget_file),
-        ]
-    )
+    app.add_routes(ROUTES)
     return app
 
 

@@ -1,5 +1,6 @@
 """The Concierge as an HTTP server: post a user message to it, ask for its version."""
 
+import asyncio
 from datetime import UTC, datetime
 from errno import ECONNRESET, EPIPE
 from http import HTTPStatus
@@ -53,7 +54,9 @@ class Concierge:
         self._version_timeout = aiohttp.ClientTimeout(total=limits.version_timeout)
         self._version_lifetime = limits.version_lifetime
         self._reset_window = limits.reset_window
-        self._known_version: tuple[float, str | None] | None = None
+        self._known_version: str | None = None
+        self._version_until = float("-inf")
+        self._asking = asyncio.Lock()
 
     async def post(self, message: UserMessage) -> None:
         """
@@ -75,9 +78,11 @@ class Concierge:
 
     async def version(self) -> str | None:
         """Return what the Concierge calls its version, some seconds old; None if it fails."""
-        if self._known_version is None or self._known_version[0] < monotonic():
-            self._known_version = (monotonic() + self._version_lifetime, await self._ask_version())
-        return self._known_version[1]
+        async with self._asking:  # however many want to know, one asks
+            if monotonic() >= self._version_until:
+                self._known_version = await self._ask_version()
+                self._version_until = monotonic() + self._version_lifetime
+        return self._known_version
 
     async def _status_of(self, message: UserMessage) -> int:
         headers = self._headers(message)

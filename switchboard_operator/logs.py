@@ -54,7 +54,7 @@ def _renderer(form: str) -> list[Processor]:
 def _one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Make logfmt take what it refuses: a traceback's line ends, a key with a space."""
     return {
-        key.replace(" ", "_"): value.replace("\n", "\\n") if isinstance(value, str) else value
+        key.replace(" ", "_"): "\\n".join(value.splitlines()) if isinstance(value, str) else value
         for key, value in event.items()
     }
 

@@ -171,10 +171,17 @@ def variables() -> dict[str, Variable]:
 def _value(name: str, variable: Variable, environ: Mapping[str, str]) -> Any:
     for source in filter(None, (name, variable.fallback)):
         if value := environ.get(source, "").strip():
-            try:
-                return variable.parse(value)
-            except ValueError as exc:
-                raise ValueError(f"{source}: {exc}") from exc
+            return _parsed(source, variable, value)
     if variable.required:
         raise ValueError(f"{name}: is required")
     return variable.default
+
+
+def _parsed(source: str, variable: Variable, value: str) -> Any:
+    try:
+        value.encode()
+        return variable.parse(value)
+    except UnicodeEncodeError as exc:  # its own text would show a part of the value
+        raise ValueError(f"{source}: is not UTF-8") from exc
+    except ValueError as exc:
+        raise ValueError(f"{source}: {exc}") from exc

@@ -7,6 +7,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 REQUIRED: Final = object()
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def redis_url(value: str) -> str:
     known = parts is not None and parts.scheme in {"redis", "rediss"}
     if parts is None or not known or not re.fullmatch(r"/?|/[0-9]{1,4}", parts.path):
         raise ValueError("must be redis[s]://[user:password@]host[:port][/number]")
-    return value
+    return parts.geturl()
 
 
 def _url(value: str) -> SplitResult | None:
@@ -114,9 +115,15 @@ def _url(value: str) -> SplitResult | None:
     return parts if usable and plain else None
 
 
+def _origin(text: str) -> str:
+    """Return an origin as browsers write it: lower case, without its scheme's own port."""
+    scheme, separator, host = text.strip().lower().rstrip("/").partition("://")
+    return scheme + separator + host.removesuffix(_DEFAULT_PORTS.get(scheme, ""))
+
+
 def origins(value: str) -> frozenset[str]:
     """Read `*`, or origins (scheme://host[:port]) separated by commas."""
-    listed = frozenset(origin.strip().lower().rstrip("/") for origin in value.split(","))
+    listed = frozenset(_origin(origin) for origin in value.split(","))
     if listed == {"*"}:
         return listed
     if not all(re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s?#,*]+", origin) for origin in listed):

@@ -11,7 +11,7 @@ from typing import Any, Self
 import aiohttp
 import structlog
 from aiohttp import web
-from msgspec import json
+from msgspec import MsgspecError, Struct, json
 
 from switchboard_operator import __version__, signatures
 from switchboard_operator.demo.bot import Bot, Reply
@@ -24,6 +24,12 @@ _JSON = "application/json"
 _PICTURE = Path(__file__).with_name("switchboard.svg")
 
 log = structlog.get_logger()
+
+
+class _Said(Struct):
+    From: str
+    Body: str | None = None
+    Payload: Any = None
 
 
 class DemoConcierge:
@@ -77,10 +83,13 @@ class DemoConcierge:
             signatures.verify(signed, [self.secret], datetime.now(UTC))
         except SignatureError:
             return web.Response(status=401)
-        said = json.decode(body)
-        replies = self._bot.replies(said["From"], said.get("Body"), said.get("Payload"))
-        turn = self._turns.setdefault(said["From"], asyncio.Lock())
-        task = asyncio.create_task(self._answer(said["From"], replies, turn))
+        try:
+            said = json.decode(body, type=_Said)
+        except (MsgspecError, UnicodeError, RecursionError):
+            return web.Response(status=400)
+        replies = self._bot.replies(said.From, said.Body, said.Payload)
+        turn = self._turns.setdefault(said.From, asyncio.Lock())
+        task = asyncio.create_task(self._answer(said.From, replies, turn))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return web.Response(status=204)
@@ -124,4 +133,5 @@ def demo_variables(concierge: DemoConcierge) -> dict[str, str]:
         "CONCIERGE_POSTBACK_SECRET_KEY": concierge.secret,
         "SWITCHBOARD_SECRET_KEY": secrets.token_urlsafe(32),
         "SWITCHBOARD_HOST": LOOPBACK,
+        "REDISCLOUD_URL": "",
     }

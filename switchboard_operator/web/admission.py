@@ -16,7 +16,8 @@ class Admission:
 
     def __init__(self, settings: Settings) -> None:
         """Follow *settings*."""
-        self._allowed = settings.allowed_origins
+        self._any_origin = ANY_ORIGIN in settings.allowed_origins
+        self._listed = settings.allowed_origins - {ANY_ORIGIN}
         self._clients_choose = settings.allow_client_sessions
         self._cookies = {
             secure: EncryptedCookieStorage(
@@ -38,7 +39,7 @@ class Admission:
         Raises:
             UpgradeRefused: the origin is another one.
         """
-        if ANY_ORIGIN not in self._allowed and not self._is_trusted(request):
+        if not self._any_origin and not self._is_trusted(request):
             raise UpgradeRefused("origin_not_allowed", "this origin may not connect", status=403)
 
     async def session_of(self, request: web.Request) -> tuple[str, Session | None]:
@@ -78,9 +79,7 @@ class Admission:
         if origin is None:
             return True
         own = origin.partition("://")[2]
-        return origin.lower() in self._allowed or (
-            own != "" and own.lower() == request.host.lower()
-        )
+        return origin.lower() in self._listed or (own != "" and own.lower() == request.host.lower())
 
 
 def _is_https(request: web.Request) -> bool:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import mimetypes
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,20 +11,29 @@ from typing import Self
 
 from aiohttp import web
 
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
+_SAFETY = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+_GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[^,]*)?\s*(?:,|$)")
+
+
+_SEALED = ("default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'")
+_CHAT_SOURCES = (
+    "script-src 'self'",
+    "style-src 'self'",
+    "connect-src 'self'",
+    "img-src 'self' https: http:",
+    "require-trusted-types-for 'script'",
+)
+
+
+def page_headers(*sources: str) -> dict[str, str]:
+    """Return the headers of a page that can't be framed, and uses nothing but *sources*."""
+    sealed = (
         "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "connect-src 'self'",
-        "img-src 'self' https: http:",
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
     )
-)
-_SAFETY = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+    return {**_SAFETY, "Content-Security-Policy": "; ".join((*sealed, *sources))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +77,19 @@ class Assets:
         asset = self._assets.get(name)
         if asset is None:
             raise web.HTTPNotFound
-        headers = {**_SAFETY, "ETag": f'"{asset.etag}"', "Cache-Control": "no-cache"}
+        headers = (
+            page_headers(*_CHAT_SOURCES) if asset.content_type == "text/html" else dict(_SAFETY)
+        )
+        headers |= {
+            "ETag": f'"{asset.etag}"',
+            "Cache-Control": "no-cache",
+            "Vary": "Accept-Encoding",
+        }
         if any(tag.value in {asset.etag, "*"} for tag in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)
-        headers["Vary"] = "Accept-Encoding"
-        zipped = "gzip" in request.headers.get("Accept-Encoding", "")
+        zipped = _GZIP.search(request.headers.get("Accept-Encoding", "")) is not None
         if zipped:
             headers["Content-Encoding"] = "gzip"
-        if asset.content_type == "text/html":
-            headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         return web.Response(
             body=asset.gzipped if zipped else asset.content,
             content_type=asset.content_type,

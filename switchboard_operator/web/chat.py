@@ -18,7 +18,8 @@ from switchboard_operator.web.sockets import AiohttpSocket
 
 async def chat_or_index(request: web.Request) -> web.StreamResponse:
     """Answer `GET /`: an upgrade is a user, anything else a browser that looks around."""
-    if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
+    is_upgrade = request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
+    if is_upgrade and request.method == hdrs.METH_GET:
         return await chat(request)
     return await index(request)
 

@@ -12,20 +12,22 @@ from aiohttp import web
 
 from switchboard_operator import __version__
 from switchboard_operator.web import keys
+from switchboard_operator.web.assets import page_headers
 from switchboard_operator.web.errors import refusal
 
 _INDEX = Template(Path(__file__).with_name("index.html").read_text())
 _STYLE = _INDEX.template.partition("<style>")[2].partition("</style>")[0]
 _STYLE_HASH = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-_INDEX_POLICY = f"default-src 'none'; img-src 'self'; style-src 'sha256-{_STYLE_HASH}'"
+_INDEX_HEADERS = page_headers("img-src 'self'", f"style-src 'sha256-{_STYLE_HASH}'") | {
+    "Cache-Control": "no-store"
+}
 
 
 async def index(request: web.Request) -> web.Response:
     """Say what this is, in which version, and whether the Concierge answers."""
     concierge = await request.app[keys.CONCIERGE].version() or "unavailable"
     text = _INDEX.substitute(version=escape(__version__), concierge=escape(concierge))
-    headers = {"Content-Security-Policy": _INDEX_POLICY, "Cache-Control": "no-store"}
-    return web.Response(text=text, content_type="text/html", headers=headers)
+    return web.Response(text=text, content_type="text/html", headers=_INDEX_HEADERS)
 
 
 async def chat_page(request: web.Request) -> web.Response:

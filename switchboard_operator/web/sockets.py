@@ -40,7 +40,10 @@ class AiohttpSocket:
 
     async def upgrade(self, request: web.Request) -> None:
         """Answer the upgrade. Raises HTTPBadRequest, or ConnectionError if the peer has gone."""
-        await self._ws.prepare(request)
+        try:
+            await self._ws.prepare(request)
+        except ValueError as exc:  # aiohttp stumbles over a key or a version that is not ASCII
+            raise web.HTTPBadRequest from exc
         if request.transport is None:
             raise ConnectionResetError("the peer has gone during the upgrade")
         self._transport = request.transport

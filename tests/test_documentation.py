@@ -1,0 +1,102 @@
+"""What is written down about the variables, against the code that reads them."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from dotenv import dotenv_values
+
+from switchboard_operator.settings import Settings, variables
+from tests.switchboards import ROOT
+
+NAMES = [*variables(), "PORT"]
+REQUIRED = [name for name, variable in variables().items() if variable.required]
+OPTIONAL = [name for name in variables() if name not in REQUIRED]
+
+
+def example() -> dict[str, tuple[str, str, bool]]:
+    """Return what .env.example says of each variable: its comment, its value, whether it is set."""
+    found = {}
+    for paragraph in (ROOT / ".env.example").read_text().strip().split("\n\n")[1:]:
+        *comment, assignment = paragraph.splitlines()
+        name, _, value = assignment.removeprefix("# ").partition("=")
+        assert name not in found
+        meaning = " ".join(line.removeprefix("# ") for line in comment)
+        found[name] = (meaning, value, not assignment.startswith("#"))
+    return found
+
+
+def readme() -> dict[str, list[str]]:
+    """Return the rows of README's configuration table by variable, the other cells as they are."""
+    rows = re.findall(
+        r"^\| `([A-Z0-9_]+)` \| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    assert len({name for name, _ in rows}) == len(rows), "a variable has two rows"
+    return {name: rest.split(" | ") for name, rest in rows}
+
+
+def reads_environment(path: Path) -> bool:
+    names = {"environ", "environb", "getenv", "getenvb"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and node.attr in names:
+            return True
+        if isinstance(node, ast.ImportFrom) and names & {alias.name for alias in node.names}:
+            return True
+    return False
+
+
+def test_the_example_file_names_every_variable_in_order() -> None:
+    assert list(example()) == NAMES
+
+
+def test_readme_names_every_variable() -> None:
+    assert set(readme()) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", variables())
+def test_the_example_file_says_what_a_variable_means(name: str) -> None:
+    assert example()[name][0] == variables()[name].meaning
+
+
+def test_the_example_file_sets_what_is_required_and_nothing_else() -> None:
+    assert [name for name, (_, _, is_set) in example().items() if is_set] == REQUIRED
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_the_example_file_shows_the_default_or_an_example(name: str) -> None:
+    variable = variables()[name]
+
+    shown = variable.parse(example()[name][1])
+
+    assert shown == (variable.default or variable.parse(variable.example))
+
+
+def test_the_example_file_is_a_usable_configuration() -> None:
+    values = dotenv_values(ROOT / ".env.example", interpolate=False)
+
+    settings = Settings.read({name: value or "" for name, value in values.items()})
+
+    assert settings.concierge_url == "http://127.0.0.1:8080"
+
+
+@pytest.mark.parametrize("name", variables())
+def test_readme_shows_the_default(name: str) -> None:
+    variable = variables()[name]
+
+    shown = readme()[name][0].strip("`")
+
+    if variable.required:
+        assert shown == "required"
+    elif variable.default == "":
+        assert shown == "unset"
+    else:
+        assert variable.parse(shown) == variable.default
+
+
+def test_only_the_command_line_reads_the_environment() -> None:
+    package = ROOT / "switchboard_operator"
+
+    readers = [path for path in package.rglob("*.py") if reads_environment(path)]
+
+    assert readers == [package / "__main__.py"]
