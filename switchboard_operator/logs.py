@@ -34,7 +34,7 @@ def configure(level: str, form: str, stream: TextIO = sys.stdout) -> None:
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_renderer(form),
+                *_renderer(form, stream),
             ],
         )
     )
@@ -42,19 +42,19 @@ def configure(level: str, form: str, stream: TextIO = sys.stdout) -> None:
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
-def _renderer(form: str) -> list[Processor]:
+def _renderer(form: str, stream: TextIO) -> list[Processor]:
     if form == "json":
         return [structlog.processors.JSONRenderer()]
     if form == "console":
-        return [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+        return [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
     order = ["timestamp", "level", "event"]
     return [_one_line, structlog.processors.LogfmtRenderer(key_order=order, bool_as_flag=False)]
 
 
 def _one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Make logfmt take what it refuses: a traceback's line ends, a key with a space."""
+    """Make logfmt take what it refuses: line ends of any kind, a key with a space."""
     return {
-        key.replace(" ", "_"): "\\n".join(value.splitlines()) if isinstance(value, str) else value
+        key.replace(" ", "_"): "\n".join(value.splitlines()) if isinstance(value, str) else value
         for key, value in event.items()
     }
 

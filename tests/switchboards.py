@@ -123,7 +123,7 @@ async def switchboard(
 async def switchboard_process(
     environment: Mapping[str, str],
     command: Sequence[str] = (sys.executable, "-m", "switchboard_operator"),
-    cwd: Path = ROOT,
+    cwd: Path = ROOT / "tests",  # where no .env lies
 ) -> AsyncIterator[Switchboard]:
     """Run a switchboard as a process; it gets SIGTERM in the end unless it has ended before."""
     process = await asyncio.create_subprocess_exec(

@@ -22,6 +22,8 @@ from switchboard_operator.settings import Settings
 from switchboard_operator.signatures import SignedRequest
 from tests.switchboards import SESSION, Switchboard, eventually, switchboard
 
+pytestmark = pytest.mark.slow  # the bot takes its time
+
 INCOMING = "/incoming/postback"
 PICTURE = "http://127.0.0.1:1/picture.svg"
 

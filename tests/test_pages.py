@@ -350,7 +350,7 @@ async def test_a_file_is_served_as_it_is_with_its_type(board: Switchboard, path:
 async def test_a_file_that_the_browser_has_is_not_sent_again(board: Switchboard, path: str) -> None:
     tag = (await fetch(board, path))[0].headers["ETag"]
 
-    for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+    for known in (tag, tag.removeprefix("W/"), f'"other", {tag}', "*"):
         response, body = await fetch(board, path, **{"If-None-Match": known})
         assert (response.status, body) == (304, b""), known
         assert response.headers["ETag"] == tag

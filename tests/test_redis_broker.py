@@ -33,6 +33,8 @@ from tests.switchboards import (
     variables,
 )
 
+pytestmark = pytest.mark.slow  # each waits for a Redis to be missed and found
+
 QUICK = Limits(
     redis_answer=0.4, redis_pause=0.1, confirm=0.3, probe_every=0.3, probe_answer=0.4, close=0.2
 )
@@ -366,7 +368,6 @@ def self_signed_certificate(folder: Path) -> None:
     (folder / "key.pem").write_bytes(private)
 
 
-@pytest.mark.slow
 async def test_an_outage_costs_less_than_a_tenth_of_a_core(concierge: FakeConcierge) -> None:
     nowhere = f"redis://127.0.0.1:{free_port()}"
     async with switchboard_process(variables(concierge.url, REDISCLOUD_URL=nowhere)) as board:
@@ -382,7 +383,6 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-@pytest.mark.slow
 async def test_with_real_defaults_redis_is_missed_and_found_again_in_time(
     concierge: FakeConcierge, redis: RedisServer
 ) -> None:

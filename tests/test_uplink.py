@@ -30,6 +30,7 @@ async def say(socket: ClientWebSocketResponse, *texts: str) -> None:
         await socket.send_json({"message": text})
 
 
+@pytest.mark.slow
 async def test_500_messages_arrive_once_in_order_while_others_proceed(
     concierge: FakeConcierge,
 ) -> None:
@@ -235,6 +236,7 @@ async def test_a_message_is_given_up_when_its_time_is_up_and_the_next_has_its_tu
         assert Counter(bodies(concierge.received))["first"] > 2
 
 
+@pytest.mark.slow
 async def test_messages_that_wait_in_a_line_that_moves_are_not_given_up(
     concierge: FakeConcierge,
 ) -> None:
@@ -315,6 +317,7 @@ async def test_no_more_posts_are_under_way_than_allowed_and_every_session_has_it
             assert max(seen.values()) - min(seen.values()) <= 2
 
 
+@pytest.mark.slow
 async def test_a_concierge_that_stops_and_comes_back_gets_every_message_once_in_order(
     concierge: FakeConcierge,
 ) -> None:
@@ -372,6 +375,7 @@ async def until(record: Path, count: int) -> None:
     await eventually(lambda: len(record.read_text().splitlines()) >= count)
 
 
+@pytest.mark.slow
 async def test_a_killed_concierge_gets_every_message_once_in_order_if_it_is_idempotent(
     tmp_path: Path,
 ) -> None:
@@ -395,6 +399,7 @@ async def test_a_killed_concierge_gets_every_message_once_in_order_if_it_is_idem
     assert recorded(record) == dict.fromkeys(sessions(20), texts)
 
 
+@pytest.mark.slow
 async def test_a_killed_concierge_doubles_nothing_and_every_doubt_is_counted(
     tmp_path: Path,
 ) -> None:

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import mimetypes
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,12 @@ from typing import Self
 from aiohttp import web
 
 _SAFETY = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+_TYPES = {  # not the system's table, which differs between machines
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
 _GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[^,]*)?\s*(?:,|$)")
 
 
@@ -49,7 +54,7 @@ class Asset:
     def read(cls, path: Path) -> Self:
         """Read the file at *path*."""
         content = path.read_bytes()
-        content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        content_type = _TYPES.get(path.suffix, "application/octet-stream")
         etag = hashlib.sha256(content).hexdigest()[:16]
         return cls(content, gzip.compress(content, mtime=0), content_type, etag)
 
@@ -81,7 +86,7 @@ class Assets:
             page_headers(*_CHAT_SOURCES) if asset.content_type == "text/html" else dict(_SAFETY)
         )
         headers |= {
-            "ETag": f'"{asset.etag}"',
+            "ETag": f'W/"{asset.etag}"',  # weak: the same, gzipped or not
             "Cache-Control": "no-cache",
             "Vary": "Accept-Encoding",
         }
