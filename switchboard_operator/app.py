@@ -130,10 +130,11 @@ async def drain(app: web.Application) -> None:
     log.info("draining", sockets=len(connections), messages=uplink.queued)
     with suppress(TimeoutError):
         async with asyncio.timeout(limits.shutdown):
+            uplink.hurry()
             for connection in connections:
                 connection.close(frames.RESTART)
             await connections.emptied()
-            await uplink.drain()
+            await uplink.emptied()
             await app[keys.BROKER].flush()
     for connection in connections:
         connection.abort()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import deque
-from contextlib import suppress
 from typing import Protocol
 
 from switchboard_operator import frames
@@ -136,9 +135,11 @@ class Connection:
 
     async def write(self) -> None:
         """Send what is put on the line, until a Close frame is sent or the link is gone."""
-        with suppress(ConnectionError):  # the reader of the same socket is told too
+        try:
             while not self._gone and not await self._flush():
                 await self._wake.wait()
+        except ConnectionError:  # the reader is told too, but may be a while behind
+            self.close_code = self.close_code or frames.ABNORMAL
 
     def _is_full(self, size: int) -> bool:
         frames_full = len(self._outbox) >= self._limits.outbox_frames

@@ -33,7 +33,7 @@ class Limits:
     concierge_connect: float = 5.0
     reset_window: float = 1.0  # a link reset so soon after a POST was never read from
     version_timeout: float = 3.0
-    version_lifetime: float = 10.0  # the Concierge's version is asked for at most so often
+    version_lifetime: float = 1.0  # the Concierge's version is asked for at most so often
 
     # Redis
     redis_connect: float = 2.0

@@ -56,7 +56,7 @@ class Uplink:
         self._metrics = metrics
         self._lines: dict[str, _Line] = {}
         self._workers: set[asyncio.Task[None]] = set()
-        self._draining = asyncio.Event()
+        self._hurried = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -84,9 +84,12 @@ class Uplink:
             line.pending -= 1
             raise
 
-    async def drain(self) -> None:
-        """Deliver what is queued, without trying again what fails; return when all is settled."""
-        self._draining.set()
+    def hurry(self) -> None:
+        """Try nothing again from now on, and keep nobody to a pace: the end is near."""
+        self._hurried.set()
+
+    async def emptied(self) -> None:
+        """Wait until every message that was said is settled."""
         while self._workers:
             await asyncio.wait(self._workers)
 
@@ -100,7 +103,7 @@ class Uplink:
 
     async def _keep_pace(self, session: str) -> None:
         while delay := self._pace.delay(session, self._loop.time()):
-            if self._draining.is_set():
+            if self._hurried.is_set():
                 return
             await self._pause(delay)
         self._pace.spend(session, self._loop.time())
@@ -156,7 +159,7 @@ class Uplink:
             left = (
                 max(message.arrived, line.progress) + self._limits.retry_total - self._loop.time()
             )
-            if left <= 0 or self._draining.is_set():
+            if left <= 0 or self._hurried.is_set():
                 return outcome
             await self._pause(min(random.uniform(0, longest), left))  # noqa: S311 - jitter, no secret
         raise AssertionError("the back-off never ends")
@@ -183,4 +186,4 @@ class Uplink:
     async def _pause(self, delay: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(delay):
-                await self._draining.wait()
+                await self._hurried.wait()

@@ -383,7 +383,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def test_with_real_defaults_redis_is_missed_and_found_again_in_time(
+async def test_with_real_defaults_a_frozen_redis_is_missed_and_found_again_in_time(
     concierge: FakeConcierge, redis: RedisServer
 ) -> None:
     async with switchboard(concierge.url, REDISCLOUD_URL=redis.url) as board:
@@ -406,3 +406,25 @@ async def test_with_real_defaults_redis_is_missed_and_found_again_in_time(
         assert missed < 10
         assert found < 5
         assert await numbers(socket, 1) == [1]
+
+
+async def test_with_real_defaults_a_killed_redis_is_missed_and_found_again_in_time(
+    concierge: FakeConcierge, redis: RedisServer
+) -> None:
+    async with switchboard(concierge.url, REDISCLOUD_URL=redis.url) as board:
+        await ready(board)
+        socket = await board.connect()
+
+        await redis.kill()
+        killed = time.monotonic()
+        await ready(board, 503)
+        missed = time.monotonic() - killed
+        answers = [await board.postback({"to": SESSION, "n": number}) for number in range(3)]
+        await redis.start()
+        started = time.monotonic()
+
+        assert await numbers(socket, 3) == [0, 1, 2]
+        assert time.monotonic() - started < 5
+        await ready(board)
+        assert missed < 10
+        assert {answer.status for answer in answers} == {202}

@@ -132,6 +132,25 @@ async def test_retries_stop_when_draining(concierge: FakeConcierge) -> None:
     assert len(concierge.received) <= 2  # the switchboard's end did not wait for the back-off
 
 
+async def test_a_socket_that_is_not_read_for_want_of_room_does_not_delay_the_end(
+    concierge: FakeConcierge, open_raw: OpenRaw
+) -> None:
+    async def refuse(_incoming: Incoming) -> int:
+        return 503
+
+    concierge.answer = refuse
+    limits = Limits(uplink_queue=2, parked_frames=2, retry_first=30, retry_longest=30, close=0.2)
+    async with switchboard(concierge.url, limits, RATE_LIMIT="0") as board:
+        raw = await open_raw(board.url, TARGET)
+        for number in range(50):
+            raw.write(TEXT, b'{"message": "%d"}' % number)
+        await concierge.has_received(1)
+        began = asyncio.get_running_loop().time()
+
+    assert asyncio.get_running_loop().time() - began < 5
+    assert len(concierge.received) >= 50  # each had its one try
+
+
 async def test_parked_messages_are_delivered_before_the_end(
     concierge: FakeConcierge, board: Switchboard
 ) -> None:

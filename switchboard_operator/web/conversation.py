@@ -40,8 +40,7 @@ class Conversation:
 
     async def finish(self) -> None:
         """See to it that all that was said is handed on, and that a refusal is heard."""
-        await self._parking.emptied()
-        await self._socket.linger(self._limits.close)
+        await asyncio.gather(self._parking.emptied(), self._socket.linger(self._limits.close))
 
     async def _next(self) -> WSMessage:
         if self._parking.full:
