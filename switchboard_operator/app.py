@@ -25,6 +25,7 @@ from switchboard_operator.web import chat, errors, keys, pages, postback
 from switchboard_operator.web.admission import Admission
 from switchboard_operator.web.assets import Assets
 
+DRAIN_TICK = 0.02  # seconds between two closings
 WEB_CLIENT = Path(__file__).parent.parent / "web_client"
 
 ROUTES = [
@@ -131,8 +132,8 @@ async def drain(app: web.Application) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(limits.shutdown):
             uplink.hurry()
-            for connection in connections:
-                connection.close(frames.RESTART)
+            await asyncio.sleep(app[keys.SETTINGS].pre_drain_seconds)
+            await _close_all(connections, app[keys.SETTINGS].drain_seconds)
             await connections.emptied()
             await uplink.emptied()
             await app[keys.BROKER].flush()
@@ -140,3 +141,16 @@ async def drain(app: web.Application) -> None:
         connection.abort()
     if lost := await uplink.abandon():
         log.error("messages not delivered before the end", messages=lost)
+
+
+async def _close_all(connections: Connections, seconds: float) -> None:
+    """Close every connection, spread over *seconds*, so that clients don't return in one wave."""
+    left = list(connections)
+    ticks = max(1, round(seconds / DRAIN_TICK))
+    share = -(-len(left) // ticks)
+    while left:
+        for connection in left[:share]:
+            connection.close(frames.RESTART)
+        del left[:share]
+        if left:
+            await asyncio.sleep(seconds / ticks)

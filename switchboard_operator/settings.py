@@ -34,6 +34,11 @@ def _variable(
     return dataclasses.field(repr=not secret, metadata={"variable": variable})
 
 
+LONGEST_DRAIN = 12.0  # seconds; what is left of the 20 after SIGTERM is for the last messages
+
+_DRAIN = ("pre_drain_seconds", "drain_seconds")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """
@@ -122,6 +127,18 @@ class Settings:
         "1 also takes signatures of api-auth 2.4 and older, which hash the body with MD5.",
         False,
     )
+    pre_drain_seconds: float = _variable(
+        number(0, 12),
+        "0",
+        "Seconds between SIGTERM, from which on /live is 503, and the first socket closed.",
+        0.0,
+    )
+    drain_seconds: float = _variable(
+        number(0, 12),
+        "1",
+        "Seconds over which sockets are then closed, so that clients don't come back all at once.",
+        1.0,
+    )
     metrics_token: str = _variable(
         text,
         "change-me-for-the-scraper",
@@ -157,6 +174,9 @@ class Settings:
                 values[name.lower()] = _value(name, variable, environ)
             except ValueError as exc:
                 problems.append(f"{exc}; for example {name}={variable.example}")
+        if sum(values.get(name, 0.0) for name in _DRAIN) > LONGEST_DRAIN:
+            names = " and ".join(name.upper() for name in _DRAIN)
+            problems.append(f"{names}: must be {LONGEST_DRAIN:g} seconds at most together")
         if problems:
             raise SettingsError(problems)
         return cls(**values)

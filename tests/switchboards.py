@@ -36,6 +36,7 @@ def variables(concierge_url: str, **more: str) -> dict[str, str]:
         "SWITCHBOARD_HOST": "127.0.0.1",
         "SWITCHBOARD_PORT": "0",
         "METRICS_TOKEN": "the scraper's token",
+        "DRAIN_SECONDS": "0",
         **more,
     }
 

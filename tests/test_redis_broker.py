@@ -20,7 +20,10 @@ from cryptography.x509.oid import NameOID
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from switchboard_operator.broker.redis import RedisBroker
 from switchboard_operator.limits import Limits
+from switchboard_operator.messages import Postback
+from switchboard_operator.metrics import Metrics
 from tests.fakes import FakeConcierge
 from tests.proxy import Proxy
 from tests.redis_server import RedisServer, free_port, redis_server
@@ -283,6 +286,29 @@ async def test_what_cannot_be_published_before_the_end_is_counted_in_the_log(
         await board.postback([{"to": SESSION, "n": n} for n in range(7)])
 
     assert "postbacks=7" in caplog.text
+
+
+@pytest.mark.plants_a_bug
+async def test_a_bug_in_delivery_does_not_leave_an_instance_deaf(redis: RedisServer) -> None:
+    metrics = Metrics("test")
+    broker = RedisBroker(redis.url, QUICK, metrics, verify=True)
+    got: list[bytes] = []
+
+    def deliver(postback: Postback) -> None:
+        got.append(postback.body)
+        if len(got) == 1:
+            raise ZeroDivisionError
+
+    async with broker.listen(deliver):
+        await eventually(lambda: broker.health().listening)
+        await broker.publish([Postback(SESSION, b'{"to":"x","n":1}')])
+        await eventually(lambda: len(got) == 1)
+
+        await eventually(lambda: broker.health().listening)
+        await broker.publish([Postback(SESSION, b'{"to":"x","n":2}')])
+        await eventually(lambda: len(got) == 2)
+
+    assert metrics.task_failures._value.get() == 1
 
 
 async def test_a_redis_out_of_memory_still_carries_postbacks(concierge: FakeConcierge) -> None:

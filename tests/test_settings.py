@@ -32,6 +32,8 @@ DEFAULTS: Final[dict[str, Any]] = {
     "concierge_concurrency": 100,
     "concierge_idempotent": False,
     "concierge_accept_md5": False,
+    "pre_drain_seconds": 0.0,
+    "drain_seconds": 1.0,
     "metrics_token": "",
     "log_level": "info",
     "log_format": "logfmt",
@@ -125,6 +127,8 @@ GOOD: Final[dict[str, list[tuple[str, Any]]]] = {
     "CONCIERGE_CONCURRENCY": [("1", 1), ("10000", 10_000)],
     "CONCIERGE_IDEMPOTENT": [("1", True)],
     "CONCIERGE_ACCEPT_MD5": [("1", True)],
+    "PRE_DRAIN_SECONDS": [("0", 0.0), ("11", 11.0)],
+    "DRAIN_SECONDS": [("0", 0.0), ("2.5", 2.5)],
     "METRICS_TOKEN": [("any text, at all", "any text, at all")],
     "LOG_LEVEL": [("DEBUG", "debug"), ("warning", "warning"), ("Error", "error")],
     "LOG_FORMAT": [("json", "json"), ("Console", "console")],
@@ -210,6 +214,8 @@ BAD: Final[dict[str, list[str]]] = {
     "CONCIERGE_CONCURRENCY": [*_BAD_WHOLE, "0", "10001"],
     "CONCIERGE_IDEMPOTENT": _BAD_FLAGS,
     "CONCIERGE_ACCEPT_MD5": _BAD_FLAGS,
+    "PRE_DRAIN_SECONDS": [*_BAD_NUMBERS, "12.1"],
+    "DRAIN_SECONDS": [*_BAD_NUMBERS, "13"],
     "LOG_LEVEL": ["verbose", "10", "info,debug"],
     "LOG_FORMAT": ["xml", "text"],
 }
@@ -341,3 +347,18 @@ def test_settings_do_not_change() -> None:
 
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.rate_limit = 1.0  # type: ignore[misc]  # that it is forbidden is the point
+
+
+@pytest.mark.parametrize(("before", "over", "usable"), [("2", "10", True), ("2.5", "10", False)])
+def test_a_drain_must_leave_time_for_the_last_messages(
+    before: str, over: str, usable: bool
+) -> None:
+    environ = {**REQUIRED, "PRE_DRAIN_SECONDS": before, "DRAIN_SECONDS": over}
+
+    if usable:
+        assert Settings.read(environ).drain_seconds == float(over)
+    else:
+        with pytest.raises(SettingsError) as refused:
+            Settings.read(environ)
+        [problem] = refused.value.problems
+        assert "PRE_DRAIN_SECONDS and DRAIN_SECONDS" in problem

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 from aiohttp import WSServerHandshakeError
+from aiohttp.client import ClientWebSocketResponse
 
 from switchboard_operator.app import drain
 from switchboard_operator.limits import Limits
@@ -51,6 +52,32 @@ async def test_sigterm_closes_sockets_with_1012_and_delivers_what_is_in_flight(
         await deaf.ended()
     assert len(concierge.accepted) == 20
     assert "Traceback" not in "\n".join(board.output)
+
+
+async def test_sockets_are_closed_spread_over_the_time_set_for_it(
+    concierge: FakeConcierge,
+) -> None:
+    async with switchboard(concierge.url, DRAIN_SECONDS="1", PRE_DRAIN_SECONDS="0.5") as board:
+        assert board.app is not None
+        sockets = [await board.connect(f"session-number-{number:03}") for number in range(100)]
+        began = asyncio.get_running_loop().time()
+
+        async def closed_at(socket: ClientWebSocketResponse) -> float:
+            async for _ in socket:
+                pass  # until the Close frame
+            assert socket.close_code == 1012
+            return asyncio.get_running_loop().time() - began
+
+        draining = asyncio.create_task(drain(board.app))
+        closed = asyncio.gather(*(closed_at(socket) for socket in sockets))
+        assert (await board.get("/live"))[0] == 503  # at once, while sockets still work
+        await board.postback({"to": "session-number-000", "body": "not closed yet"})
+        moments = sorted(await closed)
+        await draining
+
+    assert moments[0] >= 0.0
+    quarters = [sum(0.5 + n / 4 <= moment < 0.75 + n / 4 for moment in moments) for n in range(4)]
+    assert min(quarters) >= 15
 
 
 async def test_what_a_client_says_before_it_sees_our_close_is_delivered(

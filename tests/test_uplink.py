@@ -9,11 +9,17 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 from aiohttp.client import ClientWebSocketResponse
 
+from switchboard_operator.concierge import Concierge
 from switchboard_operator.limits import Limits
+from switchboard_operator.messages import UserMessage
+from switchboard_operator.metrics import Metrics
+from switchboard_operator.pace import Pace
+from switchboard_operator.uplink import Uplink
 from tests.fakes import FakeConcierge, Incoming
 from tests.redis_server import free_port
 from tests.switchboards import ROOT, SESSION, Switchboard, eventually, switchboard
@@ -198,6 +204,48 @@ async def test_a_link_that_dies_after_sending_leaves_the_outcome_unknown(
 
         await settled(board, outcome)
         assert connections == (1 if outcome == "concierge_timeout" else 2)
+
+
+class BuggyConcierge:
+    """Fails on one message as only a bug can."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+
+    async def post(self, message: UserMessage) -> None:
+        if message.body == b"1":
+            raise ZeroDivisionError
+        self.got.append(message.body)
+
+
+@pytest.mark.plants_a_bug
+async def test_a_bug_costs_one_message_and_is_counted_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    concierge, metrics = BuggyConcierge(), Metrics("test")
+    uplink = Uplink(cast("Concierge", concierge), Pace(0, 1), 1, Limits(), metrics)
+
+    for number in range(4):
+        assert uplink.offer(UserMessage(SESSION, str(number), b"%d" % number, 0.0))
+    await uplink.emptied()
+
+    assert concierge.got == [b"0", b"2", b"3"]
+    assert metrics.task_failures._value.get() == 1
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_what_is_not_settled_in_time_is_abandoned_and_counted() -> None:
+    class Silent:
+        async def post(self, _message: UserMessage) -> None:
+            await asyncio.Event().wait()
+
+    uplink = Uplink(cast("Concierge", Silent()), Pace(0, 1), 1, Limits(), Metrics("test"))
+    for number in range(3):
+        assert uplink.offer(UserMessage(SESSION, str(number), b"", 0.0))
+    await asyncio.sleep(0)
+
+    assert uplink.queued == 3
+    assert await uplink.abandon() == 3
 
 
 async def test_a_redirect_is_never_followed(concierge: FakeConcierge) -> None:
