@@ -23,7 +23,7 @@ from playwright.async_api import (
 )
 
 from tests.fakes import FakeConcierge
-from tests.switchboards import Switchboard, eventually, switchboard, switchboard_process
+from tests.switchboards import ROOT, Switchboard, eventually, switchboard, switchboard_process
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),  # the browser belongs to one loop
@@ -411,7 +411,7 @@ async def test_what_a_bot_sends_is_shown_whatever_it_lacks(visitor: Visitor) -> 
 
 
 async def test_make_demo_needs_nothing_configured_and_chats() -> None:
-    async with switchboard_process({"SWITCHBOARD_PORT": "0"}, ("make", "demo")) as board:
+    async with switchboard_process({"SWITCHBOARD_PORT": "0"}, ("make", "demo"), ROOT) as board:
         user = await board.connect()
         await user.send_json({"message": "hello"})
         answers = [json.loads(await user.receive_str())["body"] for _ in range(2)]
@@ -421,7 +421,7 @@ async def test_make_demo_needs_nothing_configured_and_chats() -> None:
 
 
 async def test_the_end_of_make_demo_is_the_end_of_all_that_it_started() -> None:
-    async with switchboard_process({"SWITCHBOARD_PORT": "0"}, ("make", "demo")) as board:
+    async with switchboard_process({"SWITCHBOARD_PORT": "0"}, ("make", "demo"), ROOT) as board:
         url = urlsplit(board.url)
 
     with pytest.raises(ConnectionRefusedError):
