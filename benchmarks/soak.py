@@ -24,6 +24,7 @@ from tests.redis_server import RedisServer, redis_server
 from tests.switchboards import Switchboard, switchboard_process, variables
 
 WARM_UP = 0.2  # of the run, before memory is looked at
+GROWTH = 1.1  # times as much memory late in the run as early counts as a leak
 QUIET = 5.0  # seconds after the load in which the last messages arrive
 
 
@@ -54,11 +55,12 @@ class Soak:
     concierge: FakeConcierge
     users: list[User] = field(default_factory=list)
     memory: list[list[float]] = field(default_factory=list)
+    refused: int = 0
+    _replies: dict[str, asyncio.Queue[int]] = field(default_factory=dict)
 
     async def run(self, seconds: float, users: int) -> bool:
         """Put load on for *seconds*; return whether all was well."""
         self.concierge.answer = self._answer
-        self._replies: dict[str, asyncio.Queue[int]] = {}
         async with asyncio.TaskGroup() as listening:
             for number in range(users):
                 board = self.boards[number % len(self.boards)]
@@ -109,7 +111,7 @@ class Soak:
             board = random.choice(self.boards)
             answer = await board.postback({"to": session, "from": "bot", "n": number})
             if answer.status not in {202, 204}:
-                print(f"a postback was refused: {answer.status}")
+                self.refused += 1
 
     async def _publish_bare(self) -> None:
         user = random.choice(self.users)
@@ -141,12 +143,14 @@ class Soak:
         print(f"messages {total}, lost {lost}, doubled {doubled}, reordered {reordered}")
         samples = self.memory[int(len(self.memory) * WARM_UP) :]
         third = max(1, len(samples) // 3)
+        flat = True
         for number, of_board in enumerate(zip(*samples, strict=True), 1):
             early, late = mean(of_board[:third]), mean(of_board[-third:])
-            print(
-                f"instance {number}: {early:.1f} MB early, {late:.1f} MB late, ×{late / early:.3f}"
-            )
-        return not (lost or doubled or reordered) and total > 0
+            print(f"instance {number}: {early:.1f} MB early, ×{late / early:.3f} late")
+            flat = flat and late < GROWTH * early
+        if self.refused:
+            print(f"postbacks refused: {self.refused}")
+        return flat and total > 0 and not (lost or doubled or reordered or self.refused)
 
 
 def resident(board: Switchboard) -> float:

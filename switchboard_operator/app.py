@@ -1,12 +1,15 @@
-"""Compose the application from its parts, serve it, and take it down without losing anything."""
+"""Compose the application from its parts, and serve it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import structlog
 from aiohttp import web
+from yarl import URL
 
 from switchboard_operator import __version__, frames, logs
 from switchboard_operator.broker.base import Broker
@@ -17,15 +20,17 @@ from switchboard_operator.connections import Connections
 from switchboard_operator.downlink import Downlink
 from switchboard_operator.errors import AddressUnavailable
 from switchboard_operator.limits import Limits
+from switchboard_operator.logs import Occasions
 from switchboard_operator.metrics import Metrics
-from switchboard_operator.pace import Pace
+from switchboard_operator.rate_limiter import RateLimiter
 from switchboard_operator.settings import Settings
+from switchboard_operator.shutdown import drain
 from switchboard_operator.uplink import Uplink
 from switchboard_operator.web import chat, errors, keys, pages, postback
-from switchboard_operator.web.admission import Admission
+from switchboard_operator.web.admission import Admission, Room
 from switchboard_operator.web.assets import Assets
 
-DRAIN_TICK = 0.02  # seconds between two closings
+BACKLOG = 128  # connections that the kernel keeps until they are accepted
 WEB_CLIENT = Path(__file__).parent.parent / "web_client"
 
 ROUTES = [
@@ -53,6 +58,8 @@ def create_app(settings: Settings, limits: Limits | None = None) -> web.Applicat
     app[keys.LIMITS] = limits
     app[keys.METRICS] = Metrics(__version__)
     app[keys.ADMISSION] = Admission(settings)
+    app[keys.ROOM] = Room(settings.max_connections)
+    app[keys.OCCASIONS] = Occasions(limits.log_interval)
     app[keys.ASSETS] = Assets(WEB_CLIENT)
     app[keys.BROKER] = _broker(settings, limits, app[keys.METRICS])
     app.cleanup_ctx.append(_lines)
@@ -73,13 +80,13 @@ async def _lines(app: web.Application) -> AsyncIterator[None]:
     app[keys.DRAINING] = asyncio.Event()
     async with client_session(settings.concierge_concurrency) as session:
         concierge = app[keys.CONCIERGE] = Concierge(session, settings, limits, metrics)
-        pace = Pace(settings.rate_limit, limits.rate_burst)
-        uplink = Uplink(concierge, pace, settings.concierge_concurrency, limits, metrics)
+        rate = RateLimiter(settings.rate_limit, limits.rate_burst)
+        uplink = Uplink(concierge, rate, settings.concierge_concurrency, limits, metrics)
         app[keys.UPLINK] = uplink
         metrics.connections.labels(frames.CLASSIC).set_function(lambda: len(connections))
         metrics.outbox_frames.set_function(connections.waiting_frames)
         metrics.uplink_queued.set_function(lambda: uplink.queued)
-        async with app[keys.BROKER].listen(Downlink(connections, metrics).deliver):
+        async with uplink, app[keys.BROKER].listen(Downlink(connections, metrics).deliver):
             yield
 
 
@@ -102,55 +109,41 @@ async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[s
         shutdown_timeout=limits.clean_up,
     )
     await runner.setup()
+    asyncio.get_running_loop().set_exception_handler(_calm(app[keys.OCCASIONS]))
     try:
-        yield await _listen(runner, host, port)
+        url = await _listen(runner, host, port)
+        log.info("listening", address=url.partition("://")[2])  # the banner has the URL
+        yield url
         await drain(app)
     finally:
         await runner.cleanup()
+        log.info("stopped")
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
     """Start to listen; return a URL that works on this machine."""
     try:
-        await web.TCPSite(runner, host, port, backlog=1024).start()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as exc:
-        raise AddressUnavailable(f"can't listen on {host}, port {port}: {exc.strerror}") from exc
-    bound = runner.addresses[0]
-    shown = "127.0.0.1" if bound[0] in {"0.0.0.0", "::"} else bound[0]  # noqa: S104 - compared, not bound
-    return f"http://{shown}:{bound[1]}"
+        reason = (exc.strerror or "no such address").lower()
+        raise AddressUnavailable(f"can't listen on {host}, port {port}: {reason}") from exc
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; sockets that are accepted inherit it
+        patience = round(1000 * runner.app[keys.LIMITS].unacknowledged)  # milliseconds
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
+    await web.SockSite(runner, listening, backlog=BACKLOG).start()
+    bound, bound_port = listening.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)  # noqa: S104 - compared, not bound
+    return str(URL.build(scheme="http", host=shown, port=bound_port))
 
 
-async def drain(app: web.Application) -> None:
-    """
-    Bring both lines to rest: no new sockets, every socket closed, every message posted.
+def _calm(occasions: Occasions) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+    """Return a handler of the loop's own errors that does not flood the log."""
 
-    Ends when that is done, or when the time for it is up, whatever a client or the Concierge does.
-    """
-    connections, uplink, limits = app[keys.CONNECTIONS], app[keys.UPLINK], app[keys.LIMITS]
-    app[keys.DRAINING].set()
-    log.info("draining", sockets=len(connections), messages=uplink.queued)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(limits.shutdown):
-            uplink.hurry()
-            await asyncio.sleep(app[keys.SETTINGS].pre_drain_seconds)
-            await _close_all(connections, app[keys.SETTINGS].drain_seconds)
-            await connections.emptied()
-            await uplink.emptied()
-            await app[keys.BROKER].flush()
-    for connection in connections:
-        connection.abort()
-    if lost := await uplink.abandon():
-        log.error("messages not delivered before the end", messages=lost)
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if "out of system resource" not in context.get("message", ""):
+            loop.default_exception_handler(context)
+        elif occasions.due("accept", loop.time()):
+            log.error("no descriptors left for new connections (ulimit -n)")
 
-
-async def _close_all(connections: Connections, seconds: float) -> None:
-    """Close every connection, spread over *seconds*, so that clients don't return in one wave."""
-    left = list(connections)
-    ticks = max(1, round(seconds / DRAIN_TICK))
-    share = -(-len(left) // ticks)
-    while left:
-        for connection in left[:share]:
-            connection.close(frames.RESTART)
-        del left[:share]
-        if left:
-            await asyncio.sleep(seconds / ticks)
+    return handle

@@ -11,7 +11,7 @@ def text(url: str, settings: Settings) -> str:
     lines = [
         f"Switchboard Operator {__version__}",
         f"  Chat       {url}/chat",
-        f"  Concierge  {_without_user(settings.concierge_url)}",
+        f"  Concierge  {settings.concierge_url}",
         f"  Broker     {_broker(settings)}",
     ]
     if settings.allowed_origins == {"*"}:
@@ -19,11 +19,6 @@ def text(url: str, settings: Settings) -> str:
     if settings.rediscloud_url.startswith("rediss:") and not settings.redis_tls_verify:
         lines.append("  Warning    the certificate of Redis is not verified (REDIS_TLS_VERIFY=0)")
     return "\n".join(lines)
-
-
-def _without_user(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _broker(settings: Settings) -> str:

@@ -11,6 +11,7 @@ import aiohttp
 from yarl import URL
 
 from switchboard_operator import signatures
+from switchboard_operator.concierge_links import connector
 from switchboard_operator.errors import (
     ConciergeError,
     ConciergeRejected,
@@ -155,7 +156,7 @@ def client_session(concurrency: int) -> aiohttp.ClientSession:
     """Return a session for *concurrency* POSTs at once; close it in the end."""
     return aiohttp.ClientSession(
         # More connections than POSTs: the limit that counts, and is fair, is the uplink's.
-        connector=aiohttp.TCPConnector(limit=concurrency + 10),
+        connector=connector(concurrency + 10),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         skip_auto_headers=("Accept", "Accept-Encoding"),

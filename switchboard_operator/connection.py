@@ -7,7 +7,7 @@ from typing import Protocol
 from switchboard_operator import frames
 from switchboard_operator.limits import Limits
 
-LOOKS = 5  # times that a client's progress is looked at before it counts as stalled
+STALL_CHECKS = 5  # times that a client's progress is looked at before it counts as stalled
 
 
 class Socket(Protocol):
@@ -50,6 +50,7 @@ class Connection:
         self._limits = limits
         self._outbox: deque[bytes] = deque()
         self._outbox_bytes = 0
+        self.pinged_at = 0.0  # the loop's time when the last ping was sent
         self._ping: bytes | None = None
         self._pong: bytes | None = None
         self._sent = 0  # frames, as a measure of progress
@@ -111,6 +112,7 @@ class Connection:
         self.close_code = code
         if discard:
             self._outbox.clear()
+            self._outbox_bytes = 0
         self._guard = self._loop.call_later(self._limits.close, self.abort)
         self._wake.set()
 
@@ -166,6 +168,7 @@ class Connection:
         elif self._ping is not None:
             payload, self._ping = self._ping, None
             await self._socket.ping(payload)
+            self.pinged_at = self._loop.time()
         else:
             frame = self._outbox.popleft()
             self._outbox_bytes -= len(frame)
@@ -180,5 +183,5 @@ class Connection:
             self.close_code = self.close_code or frames.TOO_SLOW
             self.abort()
             return
-        pause = self._limits.stall / LOOKS
+        pause = self._limits.stall / STALL_CHECKS
         self._watch = self._loop.call_later(pause, self._watch_progress, progress, since)

@@ -15,7 +15,7 @@ class Connections:
     def __init__(self, limits: Limits) -> None:
         """Begin with none."""
         self._most = limits.sockets_per_session
-        self._of: dict[str, list[Connection]] = {}
+        self._by_session: dict[str, list[Connection]] = {}
         self._count = 0
         self._empty = asyncio.Event()
 
@@ -25,7 +25,7 @@ class Connections:
 
     def __iter__(self) -> Iterator[Connection]:
         """Go through a copy of all connections, so that the table may change meanwhile."""
-        return iter([connection for listed in self._of.values() for connection in listed])
+        return iter([connection for listed in self._by_session.values() for connection in listed])
 
     def add(self, connection: Connection) -> None:
         """
@@ -34,7 +34,7 @@ class Connections:
         A session that would have too many loses the one whose last sign of life is oldest: of all,
         it is the likeliest to have been left behind by its client.
         """
-        listed = self._of.setdefault(connection.session, [])
+        listed = self._by_session.setdefault(connection.session, [])
         open_ones = [other for other in listed if not other.closing]
         if len(open_ones) >= self._most:
             min(open_ones, key=attrgetter("heard_at")).close(frames.REPLACED, discard=True)
@@ -44,17 +44,17 @@ class Connections:
 
     def remove(self, connection: Connection) -> None:
         """Unregister this very *connection*; another one of its session stays."""
-        listed = self._of[connection.session]
+        listed = self._by_session[connection.session]
         listed.remove(connection)
         self._count -= 1
         if not listed:
-            del self._of[connection.session]
+            del self._by_session[connection.session]
         if not self._count:
             self._empty.set()
 
     def of(self, session: str) -> tuple[Connection, ...]:
         """Return the connections of *session*, oldest first."""
-        return tuple(self._of.get(session, ()))
+        return tuple(self._by_session.get(session, ()))
 
     async def emptied(self) -> None:
         """Wait until there is no connection."""

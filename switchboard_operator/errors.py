@@ -67,8 +67,12 @@ class PostbackRefused(RequestRefused):
     """The Concierge's request is not one we take."""
 
 
-class BrokerFull(SwitchboardError):
+class BrokerFull(PostbackRefused):
     """As many postbacks are held for Redis as can be."""
+
+    def __init__(self) -> None:
+        """Ask to try again later."""
+        super().__init__("overloaded", "too much is held already", status=503)
 
 
 class ConciergeError(SwitchboardError):

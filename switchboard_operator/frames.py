@@ -4,9 +4,10 @@ import msgspec
 
 from switchboard_operator.errors import BadFrame
 
-CLASSIC = "classic"  # the wire's name in metrics and logs
+CLASSIC = "classic"  # the wire's name in metrics
 
 NORMAL = 1000
+PROTOCOL_ERROR = 1002
 UNSUPPORTED = 1003  # a binary frame
 INVALID_TEXT = 1007
 TOO_BIG = 1009
@@ -15,6 +16,8 @@ ABNORMAL = 1006  # never on the wire: the connection ended without a Close frame
 REPLACED = 4003  # by a newer socket of the same session
 TOO_SLOW = 4101
 
+_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})  # RFC 6455, 7.4, and IANA's list
+_FREE_CODES = range(3000, 5000)  # for libraries and applications
 _APOLOGY = "Sorry, that message could not be understood."
 
 
@@ -26,6 +29,13 @@ class UserFrame(msgspec.Struct, frozen=True):
 
 
 _decoder = msgspec.json.Decoder(UserFrame)
+
+
+def echo(code: int) -> int:
+    """Return the code that answers a client's Close frame: its own, if it may be on the wire."""
+    if code == 0:  # it gave none
+        return NORMAL
+    return code if code in _CODES or code in _FREE_CODES else PROTOCOL_ERROR
 
 
 def parse(text: str) -> UserFrame:

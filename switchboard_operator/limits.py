@@ -17,13 +17,14 @@ class Limits:
     sockets_per_session: int = 8
     outbox_frames: int = 1024
     outbox_bytes: int = 512 * KIB
+    burst_bytes: int = 64 * KIB  # postbacks handed over before the writers have a turn
 
-    # What a socket may hold back while its session's queue is full
-    parked_frames: int = 64
-    parked_bytes: int = 256 * KIB
+    frames_in_turn: int = 32  # a socket's frames taken before others have a turn
 
     # Uplink
-    uplink_queue: int = 50  # messages a session may have waiting
+    uplink_queue: int = 50  # messages a session may have waiting in any case
+    parked_frames: int = 64  # and beyond those, until its sockets are not read for a while
+    parked_bytes: int = 256 * KIB
     retry_first: float = 0.5  # upper bound of the first back-off
     retry_longest: float = 4.0  # upper bound of any back-off
     retry_total: float = 30.0  # trying again ends so long after a message's arrival
@@ -39,6 +40,7 @@ class Limits:
     redis_connect: float = 2.0
     redis_answer: float = 4.0  # a call unanswered for so long breaks the link
     redis_pause: float = 0.5  # at most, between a link that broke and the next one
+    redis_settle: float = 0.7  # from being subscribed to publishing: longer than any redis_pause
     confirm: float = 1.0  # a postback not confirmed by Redis in that time is answered 202
     held_postbacks: int = 10_000
     held_bytes: int = 64 * 1024 * KIB
@@ -46,10 +48,11 @@ class Limits:
     batch_bytes: int = 1024 * KIB
     probe_every: float = 4.0
     probe_answer: float = 4.0  # a probe not heard for so long means that we are deaf
-    complaint: float = 60.0  # the same trouble is logged at most so often
+    log_interval: float = 60.0  # the same trouble is logged at most so often
 
     # HTTP
     body: float = 10.0  # a request's body must arrive within
+    unacknowledged: float = 40.0  # a peer that acknowledges nothing for so long is gone
     keep_alive: float = (
         95.0  # longer than any router in front keeps an idle connection (Heroku: 90)
     )

@@ -8,6 +8,22 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 
+class Occasions:
+    """Tells when the same thing may be logged again, so that a fault or a peer can't flood logs."""
+
+    def __init__(self, interval: float) -> None:
+        """Allow each thing once in *interval* seconds."""
+        self._interval = interval
+        self._last: dict[str, float] = {}
+
+    def due(self, thing: str, now: float) -> bool:
+        """Return whether *thing*, one of a fixed set of names, may be logged *now* (seconds)."""
+        if now - self._last.get(thing, float("-inf")) < self._interval:
+            return False
+        self._last[thing] = now
+        return True
+
+
 def configure(level: str, form: str, stream: TextIO = sys.stdout) -> None:
     """
     Send every log line of the process to *stream*.
@@ -79,5 +95,7 @@ def tame_libraries() -> None:
         server.addFilter(_PeersFault())
     # It warns of every unknown subprotocol, in the client's own words.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
+    # It quotes cookies that it can't read.
+    logging.getLogger("aiohttp.internal").setLevel(logging.ERROR)
     # It warns of every cookie that is not ours.
     logging.getLogger("aiohttp_session").setLevel(logging.ERROR)

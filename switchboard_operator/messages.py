@@ -79,14 +79,16 @@ def parse_postbacks(body: bytes, *, max_bytes: int, max_items: int) -> list[Post
     return [_postback(bytes(item), max_bytes) for item in items]
 
 
-def parse_broadcast(data: bytes) -> Postback:
+def parse_broadcast(data: bytes, *, max_bytes: int) -> Postback:
     """
     Read what somebody published for all instances: a postback, byte for byte.
+
+    *max_bytes* bounds it; what is longer comes from no instance.
 
     Raises:
         PostbackRefused: it isn't one.
     """
-    return _postback(data, len(data))
+    return _postback(data, max_bytes)
 
 
 def _postback(body: bytes, max_bytes: int) -> Postback:

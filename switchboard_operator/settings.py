@@ -10,14 +10,14 @@ from switchboard_operator.variables import (
     REQUIRED,
     Variable,
     choice,
+    decimal,
     flag,
     http_url,
-    number,
+    integer,
     origins,
     redis_url,
     secrets,
     text,
-    whole,
 )
 
 
@@ -74,9 +74,9 @@ class Settings:
     redis_tls_verify: bool = _variable(
         flag, "1", "0 takes any certificate from a rediss:// server, as some hosts need.", True
     )
-    switchboard_host: str = _variable(text, "0.0.0.0", "Address to listen on.", "0.0.0.0")  # noqa: S104 - the card's default: a dyno's router comes from outside
+    switchboard_host: str = _variable(text, "0.0.0.0", "Address to listen on.", "0.0.0.0")  # noqa: S104 - a platform's router comes from outside
     switchboard_port: int = _variable(
-        whole(0, 65535),
+        integer(0, 65535),
         "5555",
         "Port to listen on; 0 takes a free one. PORT is read if it is unset.",
         5555,
@@ -92,28 +92,28 @@ class Settings:
         flag, "1", "1 lets clients choose their session by ?session=; 0 answers 403.", True
     )
     max_connections: int = _variable(
-        whole(0, 10_000_000),
+        integer(0, 10_000_000),
         "0",
         "Sockets at once in this process, beyond which upgrades get 503; 0 is no bound.",
         0,
     )
     max_message_bytes: int = _variable(
-        whole(1, 1024 * 1024), "65536", "Longest frame a user may send, in bytes.", 64 * 1024
+        integer(1, 1024 * 1024), "65536", "Longest frame a user may send, in bytes.", 64 * 1024
     )
     max_postback_bytes: int = _variable(
-        whole(1, 4 * 1024 * 1024), "102400", "Longest postback, in bytes.", 100 * 1024
+        integer(1, 4 * 1024 * 1024), "102400", "Longest postback, in bytes.", 100 * 1024
     )
     rate_limit: float = _variable(
-        number(0, 100_000),
+        decimal(0, 100_000),
         "20",
         "Messages a second that a session may send on end; more wait. 0 is no bound.",
         20.0,
     )
     concierge_timeout: float = _variable(
-        number(0.05, 300), "15", "Seconds the Concierge has to answer a message.", 15.0
+        decimal(0.05, 300), "15", "Seconds the Concierge has to answer a message.", 15.0
     )
     concierge_concurrency: int = _variable(
-        whole(1, 10_000), "100", "POSTs under way to the Concierge at once.", 100
+        integer(1, 10_000), "100", "POSTs under way to the Concierge at once.", 100
     )
     concierge_idempotent: bool = _variable(
         flag,
@@ -128,13 +128,13 @@ class Settings:
         False,
     )
     pre_drain_seconds: float = _variable(
-        number(0, 12),
+        decimal(0, LONGEST_DRAIN),
         "0",
         "Seconds between SIGTERM, from which on /live is 503, and the first socket closed.",
         0.0,
     )
     drain_seconds: float = _variable(
-        number(0, 12),
+        decimal(0, LONGEST_DRAIN),
         "1",
         "Seconds over which sockets are then closed, so that clients don't come back all at once.",
         1.0,
@@ -176,7 +176,10 @@ class Settings:
                 problems.append(f"{exc}; for example {name}={variable.example}")
         if sum(values.get(name, 0.0) for name in _DRAIN) > LONGEST_DRAIN:
             names = " and ".join(name.upper() for name in _DRAIN)
-            problems.append(f"{names}: must be {LONGEST_DRAIN:g} seconds at most together")
+            problems.append(
+                f"{names}: must be {LONGEST_DRAIN:g} seconds at most together;"
+                " for example PRE_DRAIN_SECONDS=2 DRAIN_SECONDS=10"
+            )
         if problems:
             raise SettingsError(problems)
         return cls(**values)

@@ -51,7 +51,7 @@ def flag(value: str) -> bool:
     return value == "1"
 
 
-def whole(lowest: int, highest: int) -> Callable[[str], int]:
+def integer(lowest: int, highest: int) -> Callable[[str], int]:
     """Return a reader of whole numbers from *lowest* to *highest*."""
 
     def parse(value: str) -> int:
@@ -62,7 +62,7 @@ def whole(lowest: int, highest: int) -> Callable[[str], int]:
     return parse
 
 
-def number(lowest: float, highest: float) -> Callable[[str], float]:
+def decimal(lowest: float, highest: float) -> Callable[[str], float]:
     """Return a reader of decimal numbers from *lowest* to *highest*."""
 
     def parse(value: str) -> float:
@@ -90,8 +90,8 @@ def choice(*allowed: str) -> Callable[[str], str]:
 def http_url(value: str) -> str:
     """Read an http or https URL to which paths can be added; a final slash is dropped."""
     parts = _url(value)
-    if parts is None or parts.scheme not in {"http", "https"}:
-        raise ValueError("must be an http:// or https:// URL with a host and no query")
+    if parts is None or parts.scheme not in {"http", "https"} or "@" in parts.netloc:
+        raise ValueError("must be an http:// or https:// URL with a host, no user and no query")
     return value.rstrip("/")
 
 
@@ -108,8 +108,8 @@ def _url(value: str) -> SplitResult | None:
     """Return the parts of a URL that has a host and no query; None of anything else."""
     try:
         parts = urlsplit(value)
-        usable = bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, a broken IPv6 address
+        usable = bool((parts.hostname or "").encode("idna")) and parts.port != 0
+    except ValueError:  # a port that is no number, a broken IPv6 address, a name that can't be
         return None
     plain = not parts.query and not parts.fragment and not re.search(r"\s", value)
     return parts if usable and plain else None

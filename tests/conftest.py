@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 import structlog
 
@@ -25,6 +26,10 @@ async def board(concierge: FakeConcierge) -> AsyncIterator[Switchboard]:
     async with switchboard(concierge.url) as running:
         yield running
 
+
+# Examples take as long as they take on a busy machine; the test's own time-out bounds them all.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 OpenRaw = Callable[..., Awaitable[RawWebSocket]]
 

@@ -80,6 +80,9 @@ class Switchboard:
         """Return the value of a metric, 0 if it was never moved."""
         headers = {"Authorization": "Bearer the scraper's token"}
         _, text = await self.get("/metrics", headers=headers)
+        assert f"# TYPE {re.sub('_(total|count|sum)$', '', name)}" in text, (
+            f"no metric is called {name}"
+        )
         shown = ",".join(f'{key}="{value}"' for key, value in labels.items())
         series = re.escape(f"{name}{{{shown}}}" if shown else name)
         found = re.search(rf"^{series} (.*)$", text, re.MULTILINE)

@@ -199,7 +199,14 @@ async def test_a_fragmented_message_is_joined_and_a_ping_between_answered(
 
 
 @pytest.mark.parametrize(
-    ("sent", "echoed"), [(pack("!H", 1000), 1000), (pack("!H", 3999) + b"bye", 3999), (b"", 1000)]
+    ("sent", "echoed"),
+    [
+        (pack("!H", 1000), 1000),
+        (pack("!H", 3999) + b"bye", 3999),
+        (b"", 1000),
+        (pack("!H", 1006), 1002),
+        (pack("!H", 5000), 1002),
+    ],
 )
 async def test_a_close_frame_is_answered_and_the_link_let_go(
     board: Switchboard, sent: bytes, echoed: int, open_raw: OpenRaw
@@ -343,7 +350,7 @@ async def test_a_flooding_client_is_not_read_nor_killed_by_its_own_heartbeat(
 async def test_a_client_that_answers_pings_stays_and_one_that_does_not_is_cut_off(
     concierge: FakeConcierge, open_raw: OpenRaw
 ) -> None:
-    async with switchboard(concierge.url, Limits(heartbeat=0.1, pong=0.2)) as board:
+    async with switchboard(concierge.url, Limits(heartbeat=0.2, pong=1)) as board:
         alive = await board.connect()  # this client answers pings while it is read
         listening = asyncio.create_task(alive.receive())
         vanished = await open_raw(board.url, TARGET)
@@ -353,6 +360,30 @@ async def test_a_client_that_answers_pings_stays_and_one_that_does_not_is_cut_of
 
         assert "still here" in (await listening).data
         assert await board.metric("switchboard_closes_total", code="1006") == 1
+
+
+async def test_a_flood_of_frames_makes_nobody_else_wait(
+    board: Switchboard, open_raw: OpenRaw
+) -> None:
+    """What is there already is taken in turns with others, not all at once."""
+    flooding = await open_raw(board.url, TARGET)
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    counting = asyncio.create_task(count_turns())
+    for _ in range(20_000):
+        flooding.write(PING, b"")
+    flooding.write(TEXT, b"the last")
+    while (await flooding.receive())[0] != TEXT:
+        pass
+    counting.cancel()
+
+    assert turns > 500
 
 
 @pytest.mark.slow

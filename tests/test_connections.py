@@ -131,7 +131,7 @@ async def test_a_peer_that_takes_nothing_is_cut_off_after_the_stall() -> None:
 
 async def test_a_slow_peer_that_takes_something_is_not_cut_off() -> None:
     socket = FakeSocket()
-    connection = Connection(SESSION, socket, Limits(stall=0.2))
+    connection = Connection(SESSION, socket, Limits(stall=1.5))
     for number in range(8):
         connection.offer(b"%d" % number)
     connection.close(1000)
@@ -139,7 +139,7 @@ async def test_a_slow_peer_that_takes_something_is_not_cut_off() -> None:
 
     for _ in range(9):
         socket.taking.clear()
-        await asyncio.sleep(0.1)  # half of what it may take for each
+        await asyncio.sleep(0.3)  # a fifth of what it may take for each
         socket.taking.set()
         await asyncio.sleep(0)
     await writer

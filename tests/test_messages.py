@@ -162,7 +162,7 @@ def test_no_body_raises_anything_but_a_refusal(body: bytes) -> None:
     ids=["least", "white space", "tagged", "longer than a request may be"],
 )
 def test_a_broadcast_is_kept_byte_for_byte(data: bytes) -> None:
-    assert parse_broadcast(data) == Postback("alice", data)
+    assert parse_broadcast(data, max_bytes=len(data)) == Postback("alice", data)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +172,13 @@ def test_a_broadcast_is_kept_byte_for_byte(data: bytes) -> None:
 )
 def test_a_broadcast_that_is_no_postback_is_refused(data: bytes) -> None:
     with pytest.raises(PostbackRefused) as refused:
-        parse_broadcast(data)
+        parse_broadcast(data, max_bytes=1_000_000)
 
     assert refused.value.status == 400
+
+
+def test_a_broadcast_that_is_too_long_is_refused() -> None:
+    with pytest.raises(PostbackRefused) as refused:
+        parse_broadcast(b'{"to":"alice"}', max_bytes=13)
+
+    assert refused.value.status == 413

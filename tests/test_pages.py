@@ -16,8 +16,8 @@ from aiohttp import web
 from msgspec import json
 
 from switchboard_operator import __version__
-from switchboard_operator.app import drain
 from switchboard_operator.limits import Limits
+from switchboard_operator.shutdown import drain
 from switchboard_operator.web import keys
 from tests.conftest import OpenRaw
 from tests.fakes import FakeConcierge

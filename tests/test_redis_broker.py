@@ -39,7 +39,13 @@ from tests.switchboards import (
 pytestmark = pytest.mark.slow  # each waits for a Redis to be missed and found
 
 QUICK = Limits(
-    redis_answer=0.4, redis_pause=0.1, confirm=0.3, probe_every=0.3, probe_answer=0.4, close=0.2
+    redis_answer=0.4,
+    redis_pause=0.1,
+    redis_settle=0.15,
+    confirm=0.3,
+    probe_every=0.3,
+    probe_answer=0.4,
+    close=0.2,
 )
 
 
@@ -167,11 +173,15 @@ async def test_postbacks_wait_out_a_redis_that_is_frozen_and_none_is_doubled(
 
 
 async def test_a_subscription_that_redis_ends_is_made_anew(
-    first: Switchboard, second: Switchboard, redis: RedisServer
+    first: Switchboard,
+    second: Switchboard,
+    redis: RedisServer,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     socket = await second.connect()
 
     assert await redis.call("CLIENT", "KILL", "TYPE", "pubsub") == 2
+    await eventually(lambda: caplog.text.count("redis is missed") == 2)
     await ready(second)
     await ready(first)
     await first.postback({"to": SESSION, "n": 1})
@@ -303,6 +313,7 @@ async def test_a_bug_in_delivery_does_not_leave_an_instance_deaf(redis: RedisSer
         await eventually(lambda: broker.health().listening)
         await broker.publish([Postback(SESSION, b'{"to":"x","n":1}')])
         await eventually(lambda: len(got) == 1)
+        await eventually(lambda: not broker.health().listening)
 
         await eventually(lambda: broker.health().listening)
         await broker.publish([Postback(SESSION, b'{"to":"x","n":2}')])
@@ -329,6 +340,37 @@ async def test_a_redis_out_of_memory_still_carries_postbacks(concierge: FakeConc
         assert await board.metric("switchboard_script_errors_total") >= 1
 
 
+async def test_a_redis_that_refuses_to_publish_holds_and_confirms_nothing(
+    concierge: FakeConcierge,
+) -> None:
+    async with redis_server() as redis:
+        await redis.call("ACL", "SETUSER", "mute", "on", ">word", "~*", "&*", "+@all", "-publish")
+        url = f"redis://mute:word@127.0.0.1:{redis.port}"
+        async with switchboard(concierge.url, QUICK, REDISCLOUD_URL=url) as board:
+            socket = await board.connect()
+            answers = [await board.postback({"to": SESSION, "n": number}) for number in range(3)]
+
+            await redis.call("ACL", "SETUSER", "mute", "+publish")
+
+            assert await numbers(socket, 3) == [0, 1, 2]
+            assert await silent(socket, board)
+    assert {answer.status for answer in answers} == {202}
+
+
+async def test_probes_of_a_frozen_redis_are_not_held_and_do_not_delay_the_end(
+    concierge: FakeConcierge, redis: RedisServer
+) -> None:
+    async with switchboard(concierge.url, QUICK, REDISCLOUD_URL=redis.url) as board:
+        await ready(board)
+        redis.freeze()
+        await ready(board, 503)
+        assert await board.metric("switchboard_postbacks_held") == 0
+        began = time.monotonic()
+
+    assert time.monotonic() - began < 5
+    redis.thaw()
+
+
 async def test_user_password_and_database_are_those_of_the_url(concierge: FakeConcierge) -> None:
     acl = ["--user", "operator", "on", ">p@ss:word", "~switchboard:*", "&bot-message", "+@all"]
     async with redis_server(acl) as redis:
@@ -348,17 +390,17 @@ async def test_a_wrong_password_is_told_once_and_never_shown(
     async with redis_server(["--requirepass", "right"]) as redis:
         url = f"redis://:not-the-word@127.0.0.1:{redis.port}"
         async with switchboard(concierge.url, QUICK, REDISCLOUD_URL=url) as board:
-            await eventually(lambda: caplog.text.count("redis line is down") == 2)
+            await eventually(lambda: caplog.text.count("redis is missed") == 2)
             await asyncio.sleep(0.5)  # several attempts more
 
             assert (await board.get("/ready"))[0] == 503
-            assert caplog.text.count("redis line is down") == 2
+            assert caplog.text.count("redis is missed") == 2
             assert "not-the-word" not in caplog.text
 
 
 @pytest.mark.parametrize("verify", ["1", "0"])
 async def test_a_tls_redis_is_verified_unless_that_is_switched_off(
-    concierge: FakeConcierge, tmp_path: Path, verify: str
+    concierge: FakeConcierge, tmp_path: Path, caplog: pytest.LogCaptureFixture, verify: str
 ) -> None:
     self_signed_certificate(tmp_path)
     tls = ["--tls-port", str(free_port()), "--tls-cert-file", str(tmp_path / "cert.pem"),
@@ -371,7 +413,7 @@ async def test_a_tls_redis_is_verified_unless_that_is_switched_off(
             if verify == "0":
                 await ready(board)
             else:
-                await asyncio.sleep(1)
+                await eventually(lambda: caplog.text.count("redis is missed") == 2)
                 assert (await board.get("/ready"))[0] == 503
 
 

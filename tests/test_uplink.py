@@ -18,9 +18,11 @@ from switchboard_operator.concierge import Concierge
 from switchboard_operator.limits import Limits
 from switchboard_operator.messages import UserMessage
 from switchboard_operator.metrics import Metrics
-from switchboard_operator.pace import Pace
+from switchboard_operator.rate_limiter import RateLimiter
 from switchboard_operator.uplink import Uplink
+from tests.conftest import OpenRaw
 from tests.fakes import FakeConcierge, Incoming
+from tests.raw import TEXT
 from tests.redis_server import free_port
 from tests.switchboards import ROOT, SESSION, Switchboard, eventually, switchboard
 
@@ -223,29 +225,33 @@ async def test_a_bug_costs_one_message_and_is_counted_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     concierge, metrics = BuggyConcierge(), Metrics("test")
-    uplink = Uplink(cast("Concierge", concierge), Pace(0, 1), 1, Limits(), metrics)
+    uplink = Uplink(cast("Concierge", concierge), RateLimiter(0, 1), 1, Limits(), metrics)
 
     for number in range(4):
-        assert uplink.offer(UserMessage(SESSION, str(number), b"%d" % number, 0.0))
-    await uplink.emptied()
+        uplink.put(UserMessage(SESSION, str(number), b"%d" % number, 0.0))
+    await eventually(lambda: not uplink.queued)
 
     assert concierge.got == [b"0", b"2", b"3"]
     assert metrics.task_failures._value.get() == 1
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_what_is_not_settled_in_time_is_abandoned_and_counted() -> None:
+async def test_what_is_not_settled_at_the_end_is_counted_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     class Silent:
         async def post(self, _message: UserMessage) -> None:
             await asyncio.Event().wait()
 
-    uplink = Uplink(cast("Concierge", Silent()), Pace(0, 1), 1, Limits(), Metrics("test"))
-    for number in range(3):
-        assert uplink.offer(UserMessage(SESSION, str(number), b"", 0.0))
-    await asyncio.sleep(0)
+    rate = RateLimiter(0, 1)
+    uplink = Uplink(cast("Concierge", Silent()), rate, 1, Limits(), Metrics("test"))
+    async with uplink:
+        for number in range(10):
+            uplink.put(UserMessage(SESSION, str(number), b"", 0.0))
+        await asyncio.sleep(0)
+        assert uplink.queued == 10
 
-    assert uplink.queued == 3
-    assert await uplink.abandon() == 3
+    assert "messages=10" in caplog.text
 
 
 async def test_a_redirect_is_never_followed(concierge: FakeConcierge) -> None:
@@ -333,6 +339,56 @@ async def test_the_concierge_has_15_s_to_answer(concierge: FakeConcierge) -> Non
         await settled(board, "concierge_timeout")
 
         assert 14.5 < time.monotonic() - began < 17
+
+
+async def test_what_was_said_on_an_old_socket_comes_before_the_next_one(
+    concierge: FakeConcierge,
+) -> None:
+    released = asyncio.Event()
+
+    async def wait(_incoming: Incoming) -> int:
+        await released.wait()
+        return 204
+
+    concierge.answer = wait
+    limits = Limits(uplink_queue=5, parked_frames=5)
+    async with switchboard(concierge.url, limits, RATE_LIMIT="0") as board:
+        old = await board.connect()
+        await say(old, *(f"old {number}" for number in range(40)))
+        await concierge.has_received(1)
+        await old.close()
+        new = await board.connect()
+        await say(new, *(f"new {number}" for number in range(5)))
+        released.set()
+
+        said = bodies(await concierge.has_accepted(45))
+
+    assert said == [f"old {n}" for n in range(40)] + [f"new {n}" for n in range(5)]
+
+
+async def test_what_a_session_may_have_waiting_does_not_grow_by_reconnecting(
+    concierge: FakeConcierge, open_raw: OpenRaw
+) -> None:
+    released = asyncio.Event()
+
+    async def wait(_incoming: Incoming) -> int:
+        await released.wait()
+        return 204
+
+    concierge.answer = wait
+    limits = Limits(uplink_queue=5, parked_frames=5, heartbeat=0.1, pong=0.1)
+    async with switchboard(concierge.url, limits, RATE_LIMIT="0") as board:
+        for number in range(30):
+            raw = await open_raw(board.url, f"/?session={SESSION}")
+            await raw.send(TEXT, b'{"message": "%d"}' % number)
+            raw.abort()
+
+        async def all_are_gone() -> bool:
+            return await board.metric("switchboard_connections", wire="classic") == 0
+
+        assert await board.metric("switchboard_uplink_queued") <= 10
+        released.set()
+        await eventually(all_are_gone)
 
 
 async def test_no_more_posts_are_under_way_than_allowed_and_every_session_has_its_turn(

@@ -15,8 +15,9 @@ from redis.exceptions import RedisError
 
 from switchboard_operator.limits import Limits
 
-# What a broken link raises, or a Redis that can't be talked to.
-LINK_ERRORS = (RedisError, OSError, TimeoutError)
+# What a broken link raises, or a Redis that can't be talked to; a TimeoutError is an OSError.
+LINK_ERRORS = (RedisError, OSError)
+STEADY = 1.0  # seconds after which a link that works is worth a line in the log
 
 log = structlog.get_logger()
 
@@ -73,11 +74,12 @@ def linker(url: str, limits: Limits, *, verify: bool) -> OpenLink:
     return open_link
 
 
-class Line:
+class Reconnector:
     """
     Uses one link after the other, for ever, and knows whether the one at hand works.
 
-    *name* says what the line is for, in the log; each outage is told once, and its end.
+    *name* says what the links are for, in the log. Each outage is told once, and its end when a
+    link has held for a moment: links that break again and again are one outage.
     """
 
     def __init__(self, name: str, open_link: OpenLink, limits: Limits) -> None:
@@ -86,7 +88,8 @@ class Line:
         self._name = name
         self._open_link = open_link
         self._pause = limits.redis_pause
-        self._told = False
+        self._missed = False
+        self._steady: asyncio.TimerHandle | None = None
 
     async def run(self, use: Callable[[Link], Awaitable[Never]]) -> Never:
         """Call *use* with a link, and with another one whenever that breaks."""
@@ -95,19 +98,25 @@ class Line:
                 async with self._open_link() as link:
                     await use(link)
             except LINK_ERRORS as exc:
-                self._fell(exc)
+                self._tell_missed(exc)
+            finally:
+                self.up = False
+                if self._steady is not None:
+                    self._steady.cancel()
             # An outage costs next to nothing, its end is seen soon, instances don't come in step.
             await asyncio.sleep(random.uniform(self._pause / 5, self._pause))  # noqa: S311 - jitter
 
     def works(self) -> None:
         """Note that the link at hand works."""
         self.up = True
-        self._told = False
-        log.info("redis line is up", line=self._name)
+        self._steady = asyncio.get_running_loop().call_later(STEADY, self._tell_up)
 
-    def _fell(self, error: Exception) -> None:
-        self.up = False
-        if not self._told:
-            self._told = True
+    def _tell_up(self) -> None:
+        self._missed = False
+        log.info("redis is there", use=self._name)
+
+    def _tell_missed(self, error: Exception) -> None:
+        if not self._missed:
+            self._missed = True
             # The text of an error may quote the URL, and with it a password.
-            log.warning("redis line is down", line=self._name, error=type(error).__name__)
+            log.warning("redis is missed", use=self._name, error=type(error).__name__)

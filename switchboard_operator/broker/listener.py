@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from contextlib import suppress
 from time import monotonic
 from typing import Never
 
@@ -9,14 +10,16 @@ from msgspec import json
 
 from switchboard_operator import messages
 from switchboard_operator.broker.base import Deliver
-from switchboard_operator.broker.link import Line, Link, OpenLink
+from switchboard_operator.broker.link import LINK_ERRORS, Link, OpenLink, Reconnector
 from switchboard_operator.broker.publisher import CHANNEL, Publisher
-from switchboard_operator.errors import BrokerFull, PostbackRefused
+from switchboard_operator.errors import PostbackRefused
 from switchboard_operator.limits import Limits
 from switchboard_operator.metrics import Metrics
 
+SMALL = 1024  # bytes that a message counts for beyond its own, since many small ones take time too
 
-class Deaf(TimeoutError):
+
+class ProbeLost(TimeoutError):
     """A message that Redis has taken did not come back to us."""
 
 
@@ -32,7 +35,7 @@ class Listener:
         self, open_link: OpenLink, publisher: Publisher, limits: Limits, metrics: Metrics
     ) -> None:
         """Listen over links from *open_link*; probe by *publisher*."""
-        self._line = Line("listener", open_link, limits)
+        self._links = Reconnector("listener", open_link, limits)
         self._publisher = publisher
         self._limits = limits
         self._metrics = metrics
@@ -41,40 +44,50 @@ class Listener:
         )
         self._probe = json.encode({"to": self._probe_address})
         self._heard = asyncio.Event()
+        self._received = 0  # messages, as a measure of progress
 
     @property
     def up(self) -> bool:
         """Tell whether the subscription works, as far as the last probe knows."""
-        return self._line.up
+        return self._links.up
 
     async def run(self, deliver: Deliver) -> Never:
         """Call *deliver* with every postback, over one subscription after the other."""
-        await self._line.run(lambda link: self._listen_on(link, deliver))
+        await self._links.run(lambda link: self._listen_on(link, deliver))
 
     async def _listen_on(self, link: Link, deliver: Deliver) -> Never:
         await link.call("SUBSCRIBE", CHANNEL)
-        self._line.works()
-        self._publisher.open()
-        probing = asyncio.create_task(self._keep_probing())
-        reading = asyncio.create_task(self._read(link, deliver))
+        self._links.works()
+        tasks = [
+            asyncio.create_task(self._read(link, deliver)),
+            asyncio.create_task(self._resume_and_probe()),
+        ]
         try:
-            done, _ = await asyncio.wait({probing, reading}, return_when=asyncio.FIRST_COMPLETED)
-            raise done.pop().exception() or AssertionError("neither of these ends by itself")
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._publisher.hold()
-            probing.cancel()
-            reading.cancel()
-            await asyncio.gather(probing, reading, return_exceptions=True)
+            self._publisher.pause()
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        # Should both have failed, a bug of ours is more than a broken link.
+        failures = [end for end in ends if isinstance(end, Exception)]
+        raise min(failures, key=lambda failure: isinstance(failure, LINK_ERRORS))
 
     async def _read(self, link: Link, deliver: Deliver) -> Never:
+        unwritten = 0  # bytes delivered since writers had a turn
         while True:
             _, _, data = await link.next_message()
+            self._received += 1
             try:
-                postback = messages.parse_broadcast(data)
+                postback = messages.parse_broadcast(data, max_bytes=self._limits.array_bytes)
             except PostbackRefused:
                 self._take_junk(data)
             else:
                 deliver(postback)
+            unwritten += len(data) + SMALL
+            if unwritten > self._limits.burst_bytes:
+                unwritten = 0
+                await asyncio.sleep(0)
 
     def _take_junk(self, data: bytes) -> None:
         """Count what is no postback, but for our own probe."""
@@ -83,27 +96,34 @@ class Listener:
         elif not data.startswith(b'{"to":"~probe.'):
             self._metrics.rejects.labels("broadcast").inc()
 
-    async def _keep_probing(self) -> Never:
+    async def _resume_and_probe(self) -> Never:
+        # Other instances were cut off by the same outage: they get the time to be back, too.
+        await asyncio.sleep(self._limits.redis_settle)
+        self._publisher.resume()
+        published: asyncio.Future[None] | None = None
         while True:
             await asyncio.sleep(self._limits.probe_every)
             self._heard.clear()
-            if await self._publish_probe():
+            if published is None or published.done():
+                published = self._publisher.put_probe(self._probe)
+            # One that is not published says nothing about our hearing, and is waited for.
+            done, _ = await asyncio.wait({published}, timeout=self._limits.probe_answer)
+            if done:
                 await self._hear_probe()
 
-    async def _publish_probe(self) -> bool:
-        """Return whether the probe is published; if not, that says nothing about our hearing."""
-        try:
-            published = self._publisher.put([self._probe])
-        except BrokerFull:
-            return False
-        done, _ = await asyncio.wait({published}, timeout=self._limits.probe_answer)
-        return bool(done)
-
     async def _hear_probe(self) -> None:
+        """
+        Wait for the probe, as long as anything comes in: messages ahead of it on a slow link.
+
+        Raises:
+            ProbeLost: nothing comes in.
+        """
         began = monotonic()
-        try:
-            async with asyncio.timeout(self._limits.probe_answer):
-                await self._heard.wait()
-        except TimeoutError as exc:
-            raise Deaf("the probe did not come back") from exc
+        while not self._heard.is_set():
+            before = self._received
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._limits.probe_answer):
+                    await self._heard.wait()
+            if not self._heard.is_set() and self._received == before:
+                raise ProbeLost("the probe did not come back")
         self._metrics.probe_seconds.set(monotonic() - began)

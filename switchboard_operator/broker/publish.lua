@@ -9,6 +9,10 @@ local count = #ARGV - 3
 -- Written first: if Redis refuses to write, nothing has been published either.
 redis.call('SET', KEYS[1], math.max(last, first + count - 1), 'EX', ARGV[2])
 for offset = math.max(0, last - first + 1), count - 1 do
-  redis.call('PUBLISH', ARGV[1], ARGV[4 + offset])
+  local reply = redis.pcall('PUBLISH', ARGV[1], ARGV[4 + offset])
+  if type(reply) == 'table' and reply.err then
+    redis.call('SET', KEYS[1], first + offset - 1, 'EX', ARGV[2])
+    return reply
+  end
 end
 return count

@@ -6,15 +6,17 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Never
 
 import structlog
 from redis.exceptions import ReadOnlyError, ResponseError
 
-from switchboard_operator.broker.link import Line, Link, OpenLink
+from switchboard_operator.broker.link import LINK_ERRORS, Link, OpenLink, Reconnector
 from switchboard_operator.errors import BrokerFull
 from switchboard_operator.limits import Limits
+from switchboard_operator.logs import Occasions
 from switchboard_operator.metrics import Metrics
 
 CHANNEL = "bot-message"
@@ -26,18 +28,17 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Publication:
-    """Messages that go out together; `first` is the number of the first of them."""
+class _Entry:
+    """A message that waits; `done` is there for the last of those that were put together."""
 
-    messages: Sequence[bytes]
-    first: int
-    size: int  # bytes
-    done: asyncio.Future[None]
+    message: bytes
+    is_postback: bool  # a probe is not, and nothing to lose
+    done: asyncio.Future[None] | None
 
 
 class Publisher:
     """
-    Publishes messages in the order in which they were put, each once.
+    Publishes messages in the order in which they were put.
 
     Its queue is the hold: what Redis has not confirmed stays at its head, and is sent again on the
     next link. Messages are numbered, so Redis knows those that it has had all the same.
@@ -45,74 +46,86 @@ class Publisher:
 
     def __init__(self, open_link: OpenLink, limits: Limits, metrics: Metrics) -> None:
         """Publish over links from *open_link*."""
-        self._line = Line("publisher", open_link, limits)
+        self._links = Reconnector("publisher", open_link, limits)
         self._limits = limits
         self._script_errors = metrics.script_errors
         self._key = f"switchboard:publisher:{uuid.uuid4().hex}"
-        self._queue: deque[_Publication] = deque()
+        self._queue: deque[_Entry] = deque()
+        self._held = 0  # postbacks
         self._held_bytes = 0
-        self._next = 1
-        self._open = False
+        self._first = 1  # the number of the message at the queue's head
+        self._batch_bytes = limits.batch_bytes  # less while links break under that much
+        self._paused = True
         self._wake = asyncio.Event()
         self._emptied = asyncio.Event()
-        self._complained_at = float("-inf")
+        self._complaints = Occasions(limits.log_interval)
 
     @property
     def up(self) -> bool:
         """Tell whether Redis answered the last call."""
-        return self._line.up
+        return self._links.up
 
     @property
     def held(self) -> int:
-        """Return the number of messages that Redis has not confirmed."""
-        return self._next - self._queue[0].first if self._queue else 0
+        """Return the number of postbacks that Redis has not confirmed."""
+        return self._held
 
     def put(self, messages: Sequence[bytes]) -> asyncio.Future[None]:
         """
-        Queue *messages*; the future is done when all are published.
+        Queue postbacks; the future is done when all are published.
 
         Raises:
             BrokerFull: there is no room for them.
         """
         size = sum(map(len, messages))
-        too_many = self.held + len(messages) > self._limits.held_postbacks
+        too_many = self._held + len(messages) > self._limits.held_postbacks
         if too_many or self._held_bytes + size > self._limits.held_bytes:
             raise BrokerFull
+        return self._append(messages, size, is_postback=True)
+
+    def put_probe(self, probe: bytes) -> asyncio.Future[None]:
+        """Queue *probe*, which goes the way of postbacks but is nothing to lose."""
+        return self._append([probe], 0, is_postback=False)
+
+    def _append(
+        self, messages: Sequence[bytes], size: int, *, is_postback: bool
+    ) -> asyncio.Future[None]:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Publication(messages, self._next, size, done))
-        self._next += len(messages)
+        self._queue.extend(_Entry(message, is_postback, None) for message in messages[:-1])
+        self._queue.append(_Entry(messages[-1], is_postback, done))
+        self._held += len(messages) if is_postback else 0
         self._held_bytes += size
         self._wake.set()
         return done
 
-    def open(self) -> None:
+    def resume(self) -> None:
         """Publish from now on: what comes back is heard."""
-        self._open = True
+        self._paused = False
         self._wake.set()
 
-    def hold(self) -> None:
+    def pause(self) -> None:
         """Publish nothing for now: this instance itself would not hear it."""
-        self._open = False
+        self._paused = True
         self._wake.set()
 
     async def emptied(self) -> None:
-        """Wait until everything is published."""
-        while self._queue:
+        """Wait until no postback is held."""
+        while self._held:
             self._emptied.clear()
             await self._emptied.wait()
 
     async def run(self) -> Never:
         """Publish what is put, over one link after the other."""
-        await self._line.run(self._publish_on)
+        await self._links.run(self._publish_on)
 
     async def _publish_on(self, link: Link) -> Never:
-        await link.call("PING")
-        self._line.works()
+        await self._check(link)
+        self._links.works()
         while True:
-            if self._open and self._queue:
+            if self._queue and not self._paused:
                 await self._publish(link, self._batch())
             elif not await self._woken():
-                await link.call("PING")  # a link that is not used is not known to work
+                await self._check(link)  # a link that is not used is not known to work
 
     async def _woken(self) -> bool:
         """Wait for something to publish, not too long; return whether it came."""
@@ -120,50 +133,66 @@ class Publisher:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.probe_every):
                 await self._wake.wait()
-        return self._open and bool(self._queue)
+        return bool(self._queue) and not self._paused
 
-    def _batch(self) -> list[_Publication]:
-        """Return the head of the queue, as much as goes well into one call."""
-        batch: list[_Publication] = []
-        count = size = 0
-        for publication in self._queue:
-            batch.append(publication)
-            count += len(publication.messages)
-            size += publication.size
-            if count >= self._limits.batch_messages or size >= self._limits.batch_bytes:
+    async def _check(self, link: Link) -> None:
+        """Do all that publishing does, but with no message: a PING works where writing does not."""
+        try:
+            await self._run_script(link, [])
+        except ReadOnlyError:
+            raise
+        except ResponseError:
+            await link.call("PING")
+
+    def _batch(self) -> list[bytes]:
+        """Return the messages at the head of the queue, as many as go well into one call."""
+        batch: list[bytes] = []
+        size = 0
+        for entry in islice(self._queue, self._limits.batch_messages):
+            size += len(entry.message)
+            if batch and size > self._batch_bytes:
                 break
+            batch.append(entry.message)
         return batch
 
-    async def _publish(self, link: Link, batch: list[_Publication]) -> None:
-        messages = [message for publication in batch for message in publication.messages]
-        first = batch[0].first
+    async def _publish(self, link: Link, batch: list[bytes]) -> None:
         try:
-            await link.call(
-                "EVAL", _SCRIPT, 1, self._key, CHANNEL, NUMBER_LIFETIME, first, *messages
-            )
+            await self._run_script(link, batch)
         except ReadOnlyError:  # no longer the master: the next link may lead to the one that is
             raise
         except ResponseError as exc:
-            await self._publish_bare(link, messages, exc)
-        self._confirm(batch)
+            await self._publish_bare(link, batch, exc)
+        except LINK_ERRORS:
+            self._batch_bytes = max(1, self._batch_bytes // 2)  # a slow link needs small calls
+            raise
+        else:
+            self._batch_bytes = min(2 * self._batch_bytes, self._limits.batch_bytes)
+            for _ in batch:
+                self._confirm_first()
 
-    async def _publish_bare(self, link: Link, messages: list[bytes], error: ResponseError) -> None:
+    async def _run_script(self, link: Link, batch: list[bytes]) -> None:
+        await link.call(
+            "EVAL", _SCRIPT, 1, self._key, CHANNEL, NUMBER_LIFETIME, self._first, *batch
+        )
+
+    async def _publish_bare(self, link: Link, batch: list[bytes], error: ResponseError) -> None:
         """Publish without numbers what the script can't, for want of memory for instance."""
         self._script_errors.inc()
-        now = asyncio.get_running_loop().time()
-        if now - self._complained_at >= self._limits.complaint:
-            self._complained_at = now
+        if self._complaints.due("script", asyncio.get_running_loop().time()):
             log.warning(
                 "redis refuses the script, publishing without it", error=type(error).__name__
             )
-        for message in messages:
+        for message in batch:
             await link.call("PUBLISH", CHANNEL, message)
+            self._confirm_first()
 
-    def _confirm(self, batch: list[_Publication]) -> None:
-        for publication in batch:
-            self._queue.popleft()
-            self._held_bytes -= publication.size
-            if not publication.done.cancelled():
-                publication.done.set_result(None)
-        if not self._queue:
+    def _confirm_first(self) -> None:
+        entry = self._queue.popleft()
+        self._first += 1
+        if entry.is_postback:
+            self._held -= 1
+            self._held_bytes -= len(entry.message)
+        if entry.done is not None:
+            entry.done.set_result(None)
+        if not self._held:
             self._emptied.set()

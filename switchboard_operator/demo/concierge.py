@@ -111,7 +111,7 @@ class DemoConcierge:
             ) as response:
                 if not response.ok:
                     log.warning("demo postback refused", status=response.status)
-        except aiohttp.ClientError as exc:
+        except (aiohttp.ClientError, TimeoutError) as exc:
             log.warning("demo postback failed", error=type(exc).__name__)
 
     async def _version(self, _request: web.Request) -> web.Response:

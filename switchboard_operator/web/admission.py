@@ -1,5 +1,8 @@
 """Who may open a socket, and as which user: origin, room, session and cookie."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from aiohttp import web
 from aiohttp_session import Session
 from aiohttp_session.cookie_storage import EncryptedCookieStorage
@@ -9,6 +12,31 @@ from switchboard_operator.errors import UpgradeRefused
 from switchboard_operator.settings import Settings
 
 ANY_ORIGIN = "*"
+
+
+class Room:
+    """Counts those who are in, until nothing of theirs is left here, and bounds their number."""
+
+    def __init__(self, most: int) -> None:
+        """Let in *most* at once; 0 is no bound."""
+        self._most = most
+        self._taken = 0
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """
+        Take a place for as long as the context lasts.
+
+        Raises:
+            UpgradeRefused: there is none.
+        """
+        if self._most and self._taken >= self._most:
+            raise UpgradeRefused("full", "this instance has as many as it may", status=503)
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
 
 
 class Admission:
@@ -84,4 +112,7 @@ class Admission:
 
 def _is_https(request: web.Request) -> bool:
     """Tell whether the user's side of the router speaks TLS."""
-    return request.headers.get("X-Forwarded-Proto", request.scheme).split(",")[0].strip() == "https"
+    return (
+        request.headers.get("X-Forwarded-Proto", request.scheme).split(",")[0].strip().lower()
+        == "https"
+    )

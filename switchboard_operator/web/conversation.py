@@ -11,7 +11,6 @@ from switchboard_operator.errors import BadFrame
 from switchboard_operator.messages import UserMessage, concierge_body
 from switchboard_operator.web import keys
 from switchboard_operator.web.heartbeat import Heartbeat
-from switchboard_operator.web.parking import Parking
 from switchboard_operator.web.sockets import AiohttpSocket
 
 
@@ -25,27 +24,31 @@ class Conversation:
         self._limits = app[keys.LIMITS]
         self._max_bytes = app[keys.SETTINGS].max_message_bytes
         self._rejects = app[keys.METRICS].rejects
-        self._parking = Parking(app[keys.UPLINK], self._limits)
+        self._uplink = app[keys.UPLINK]
         self._heartbeat = Heartbeat(connection, self._limits)
         self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
         self._refused = False  # the client broke the rules, so what it still sends is dropped
 
     async def listen(self) -> None:
         """Take what comes until the socket is closed."""
+        taken = 0
         try:
             while self._take(await self._next()):
-                pass
+                taken += 1
+                if taken % self._limits.frames_in_turn == 0:
+                    await asyncio.sleep(0)  # frames that are there already make nobody else wait
         finally:
             self._heartbeat.stop()
 
     async def finish(self) -> None:
-        """See to it that all that was said is handed on, and that a refusal is heard."""
-        await asyncio.gather(self._parking.emptied(), self._socket.linger(self._limits.close))
+        """See to it that a refusal is heard."""
+        await self._socket.linger(self._limits.close)
 
     async def _next(self) -> WSMessage:
-        if self._parking.full:
+        if self._uplink.is_full(self._connection.session):
             with self._heartbeat.suspended():
-                await self._parking.room()
+                await self._uplink.room(self._connection.session, self._began)
         return await self._socket.receive()
 
     def _take(self, message: WSMessage) -> bool:
@@ -61,7 +64,7 @@ class Conversation:
             case WSMsgType.BINARY:
                 self._refuse(frames.UNSUPPORTED)
             case WSMsgType.CLOSE:
-                self._connection.close(message.data or frames.NORMAL, discard=True)
+                self._connection.close(frames.echo(message.data), discard=True)
                 return False
             case _:
                 self._note_failure(message.data)
@@ -85,7 +88,7 @@ class Conversation:
     def _say(self, frame: frames.UserFrame) -> None:
         session = self._connection.session
         body = concierge_body(session, frame.message, frame.payload)
-        self._parking.put(UserMessage(session, uuid.uuid4().hex, body, self._loop.time()))
+        self._uplink.put(UserMessage(session, uuid.uuid4().hex, body, self._loop.time()))
 
     def _refuse(self, code: int) -> None:
         self._refused = True

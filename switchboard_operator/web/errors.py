@@ -7,6 +7,11 @@ import msgspec
 import structlog
 from aiohttp import hdrs, web
 
+from switchboard_operator.errors import PostbackRefused, RequestRefused
+from switchboard_operator.web import keys
+
+RETRY_AFTER = "5"  # seconds, where trying again will help
+
 log = structlog.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -16,6 +21,8 @@ def refusal(status: int, code: str, detail: str, **headers: str) -> web.Response
     """Return the response that refuses a request with *code* and says why in *detail*."""
     body = msgspec.json.encode({"error": code, "detail": detail})
     named = {name.replace("_", "-"): value for name, value in headers.items()}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        named[hdrs.RETRY_AFTER] = RETRY_AFTER
     return web.Response(status=status, body=body, content_type="application/json", headers=named)
 
 
@@ -30,15 +37,22 @@ async def expect(request: web.Request) -> web.StreamResponse | None:
 
 @web.middleware
 async def as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn aiohttp's own refusals (404, 405, 413…) and bugs of ours into that JSON."""
+    """Turn our refusals, aiohttp's own (404, 405, 413…) and bugs of ours into that JSON."""
     try:
         return await handler(request)
+    except RequestRefused as exc:
+        _count(request, exc)
+        return refusal(exc.status, exc.code, exc.detail)
     except web.HTTPException as exc:
         code = HTTPStatus(exc.status).phrase.lower().replace(" ", "_")
         kept = {"Allow": exc.headers["Allow"]} if "Allow" in exc.headers else {}
         return refusal(exc.status, code, exc.reason, **kept)
-    except (ConnectionError, web.RequestPayloadError):  # the peer has gone, or garbles its body
-        return refusal(400, "bad_request", "the request broke off")
     except Exception:  # the last line of defence: a bug, logged with its traceback
         log.exception("request failed", method=request.method, path=request.path)
         return refusal(500, "internal_error", "something went wrong here")
+
+
+def _count(request: web.Request, refused: RequestRefused) -> None:
+    metrics = request.app[keys.METRICS]
+    counter = metrics.postbacks if isinstance(refused, PostbackRefused) else metrics.rejects
+    counter.labels(refused.code).inc()

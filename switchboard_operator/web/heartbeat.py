@@ -18,6 +18,7 @@ class Heartbeat:
         self._loop = asyncio.get_running_loop()
         self._pinged = False
         self._suspended = False
+        self._throttled = False  # what is heard may have lain unread for long
         self._timer = self._loop.call_later(limits.heartbeat, self._silence)
 
     def heard(self, *, pong: bool) -> None:
@@ -30,11 +31,13 @@ class Heartbeat:
     @contextmanager
     def suspended(self) -> Iterator[None]:
         """Do not count the time in the context: nobody reads, so no answer can be seen."""
-        self._suspended = True
+        self._suspended = self._throttled = True
         try:
             yield
         finally:
             self._suspended = False
+            if self._pinged:  # the answer may lie unread: it has all its time from now on
+                self._await_pong(self._limits.pong)
 
     def stop(self) -> None:
         """Stop watching."""
@@ -43,18 +46,30 @@ class Heartbeat:
     def _silence(self) -> None:
         """Ping, unless the client was heard meanwhile: then look again when it may be due."""
         left = self._connection.heard_at + self._limits.heartbeat - self._loop.time()
-        if left > 0:
+        if left > 0 and not self._throttled:
             self._again(left)
             return
+        self._throttled = self._suspended
         self._connection.ping(b"")
         self._pinged = True
-        self._timer = self._loop.call_later(self._limits.pong, self._unanswered)
+        self._await_pong(self._limits.pong)
 
     def _unanswered(self) -> None:
-        if self._suspended or self._connection.ping_waits:
-            self._timer = self._loop.call_later(self._limits.pong, self._unanswered)
-            return
-        self._connection.abort()
+        """Cut the client off, unless it could not answer: the ping left late, or nobody reads."""
+        left = self._connection.pinged_at + self._limits.pong - self._loop.time()
+        if self._suspended:
+            self._connection.ping(b"")  # which fails at once if the link is gone
+            self._await_pong(self._limits.pong)
+        elif self._connection.ping_waits:
+            self._await_pong(self._limits.pong)
+        elif left > 0:
+            self._await_pong(left)
+        else:
+            self._connection.abort()
+
+    def _await_pong(self, delay: float) -> None:
+        self._timer.cancel()
+        self._timer = self._loop.call_later(delay, self._unanswered)
 
     def _again(self, delay: float) -> None:
         self._timer.cancel()

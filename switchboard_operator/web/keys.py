@@ -8,10 +8,11 @@ from switchboard_operator.broker.base import Broker
 from switchboard_operator.concierge import Concierge
 from switchboard_operator.connections import Connections
 from switchboard_operator.limits import Limits
+from switchboard_operator.logs import Occasions
 from switchboard_operator.metrics import Metrics
 from switchboard_operator.settings import Settings
 from switchboard_operator.uplink import Uplink
-from switchboard_operator.web.admission import Admission
+from switchboard_operator.web.admission import Admission, Room
 from switchboard_operator.web.assets import Assets
 
 SETTINGS = web.AppKey("settings", Settings)
@@ -23,4 +24,6 @@ CONNECTIONS = web.AppKey("connections", Connections)
 UPLINK = web.AppKey("uplink", Uplink)
 ADMISSION = web.AppKey("admission", Admission)
 ASSETS = web.AppKey("assets", Assets)
+OCCASIONS = web.AppKey("occasions", Occasions)
+ROOM = web.AppKey("room", Room)
 DRAINING = web.AppKey("draining", asyncio.Event)

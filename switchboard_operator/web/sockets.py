@@ -14,7 +14,7 @@ READ_AHEAD = 16
 
 class AiohttpSocket:
     """
-    Implements `connections.Socket` and reads for `web.chat`.
+    Implements `connection.Socket` and reads for `web.chat`.
 
     aiohttp itself neither answers pings nor Close frames here: one writer does all the sending, and
     what a client says after our Close frame and before its own still counts. Texts arrive as bytes.
@@ -39,13 +39,14 @@ class AiohttpSocket:
         return self._ws
 
     async def upgrade(self, request: web.Request) -> None:
-        """Answer the upgrade. Raises HTTPBadRequest, or ConnectionError if the peer has gone."""
+        """Answer the upgrade. Raises HTTPBadRequest if it is none, or the peer has gone."""
         try:
             await self._ws.prepare(request)
-        except ValueError as exc:  # aiohttp stumbles over a key or a version that is not ASCII
+        except (ConnectionError, ValueError) as exc:
+            # The peer has gone, or aiohttp stumbles over a key or a version that is not ASCII.
             raise web.HTTPBadRequest from exc
         if request.transport is None:
-            raise ConnectionResetError("the peer has gone during the upgrade")
+            raise web.HTTPBadRequest
         self._transport = request.transport
 
     async def receive(self) -> WSMessage:
@@ -93,8 +94,9 @@ class AiohttpSocket:
             link.setblocking(False)
             link.shutdown(SHUT_WR)
             async with asyncio.timeout(seconds):
-                while await asyncio.get_running_loop().sock_recv(link, 65536):
-                    pass
+                loop = asyncio.get_running_loop()
+                while await loop.sock_recv(link, 65536):  # noqa: ASYNC110 - it reads, then yields
+                    await asyncio.sleep(0)
 
     def release(self) -> None:
         """Close the link once what is unsent has been sent."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchboard_operator.pace import Pace
+from switchboard_operator.rate_limiter import RateLimiter
 
 # Powers of two, so that sums of floats are exact and can be compared.
 RATES = st.sampled_from([0.5, 1.0, 4.0, 16.0])
@@ -35,7 +35,7 @@ _events = st.lists(st.tuples(_pauses, st.sampled_from(["alice", "bob", "carol"])
 def test_a_session_waits_as_long_as_a_bucket_of_tokens_says(
     rate: float, burst: int, events: list[tuple[int, str]]
 ) -> None:
-    pace = Pace(rate, burst)
+    pace = RateLimiter(rate, burst)
     buckets: dict[str, Bucket] = {}
     times = accumulate(pause * STEP for pause, _ in events)
 
@@ -55,7 +55,7 @@ def test_a_session_waits_as_long_as_a_bucket_of_tokens_says(
 def test_who_waits_as_told_may_send_and_keeps_to_the_rate(
     rate: float, burst: int, count: int
 ) -> None:
-    pace = Pace(rate, burst)
+    pace = RateLimiter(rate, burst)
     now = 0.0
 
     for _ in range(burst + count):
@@ -67,7 +67,7 @@ def test_who_waits_as_told_may_send_and_keeps_to_the_rate(
 
 
 def test_to_ask_costs_nothing() -> None:
-    pace = Pace(rate=1, burst=1)
+    pace = RateLimiter(rate=1, burst=1)
 
     asked = [pace.delay("alice", 0.0) for _ in range(10)]
 
@@ -75,7 +75,7 @@ def test_to_ask_costs_nothing() -> None:
 
 
 def test_sessions_do_not_slow_each_other_down() -> None:
-    pace = Pace(rate=1, burst=1)
+    pace = RateLimiter(rate=1, burst=1)
 
     pace.spend("alice", 0.0)
 
@@ -83,7 +83,7 @@ def test_sessions_do_not_slow_each_other_down() -> None:
 
 
 def test_who_spends_more_than_is_allowed_waits_for_all_of_it() -> None:
-    pace = Pace(rate=1, burst=2)
+    pace = RateLimiter(rate=1, burst=2)
 
     for _ in range(5):
         pace.spend("alice", 0.0)
@@ -92,7 +92,7 @@ def test_who_spends_more_than_is_allowed_waits_for_all_of_it() -> None:
 
 
 def test_rate_0_is_no_bound_and_remembers_nobody() -> None:
-    pace = Pace(rate=0, burst=1)
+    pace = RateLimiter(rate=0, burst=1)
 
     for number in range(1000):
         pace.spend("alice", 0.0)
@@ -102,13 +102,13 @@ def test_rate_0_is_no_bound_and_remembers_nobody() -> None:
     assert remembered(pace) == 0
 
 
-def remembered(pace: Pace) -> int:
+def remembered(pace: RateLimiter) -> int:
     return len(pace._whole_at)  # its memory, which nothing else shows
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.001], ids=["at once", "one by one"])
 def test_memory_shrinks_again_after_a_rush(spread: float) -> None:
-    pace = Pace(rate=4, burst=8)
+    pace = RateLimiter(rate=4, burst=8)
     for number in range(1000):
         pace.spend(f"session {number}", number * spread)
     rush = remembered(pace)
@@ -121,7 +121,7 @@ def test_memory_shrinks_again_after_a_rush(spread: float) -> None:
 
 
 def test_memory_follows_the_sessions_of_the_last_moments() -> None:
-    pace = Pace(rate=4, burst=8)
+    pace = RateLimiter(rate=4, burst=8)
 
     for number in range(10_000):
         pace.spend(f"session {number}", number / 100)

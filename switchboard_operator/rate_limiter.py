@@ -3,7 +3,7 @@
 from itertools import islice
 
 
-class Pace:
+class RateLimiter:
     """
     Tell each session how long to wait before its next message.
 
