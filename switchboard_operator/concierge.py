@@ -112,7 +112,8 @@ class Concierge:
         that program, stopped or killed, never had the whole request. A reset that comes late may
         be a router's, who knows nothing of that.
         """
-        reset = isinstance(error, OSError) and error.errno in {ECONNRESET, EPIPE}
+        unsent = isinstance(error, aiohttp.ClientConnectionResetError)  # it was closing already
+        reset = unsent or (isinstance(error, OSError) and error.errno in {ECONNRESET, EPIPE})
         if reset and after < self._reset_window:
             return ConciergeUnavailable("link_reset")
         return self._maybe_processed("link_lost")

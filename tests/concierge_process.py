@@ -1,6 +1,7 @@
-"""A Concierge to be killed: takes POSTs, writes each new one to a file before it answers."""
+"""A Concierge to be ended: takes POSTs, writes each new one to a file before it answers."""
 
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
@@ -27,8 +28,11 @@ async def main(port: int, record: Path) -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     print("listening", flush=True)
-    await asyncio.Event().wait()
+    await stop.wait()
+    await runner.cleanup()
 
 
 if __name__ == "__main__":

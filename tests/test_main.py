@@ -1,6 +1,7 @@
 """The command line, as real processes."""
 
 import asyncio
+import contextlib
 import os
 import re
 import shlex
@@ -250,6 +251,17 @@ async def test_the_demo_talks_to_nobody_that_the_variables_name(tmp_path: Path) 
         await user.close()
 
     assert answer["body"] == "You said: hello"
+
+
+async def test_signals_until_the_very_end_do_not_change_the_exit_code(tmp_path: Path) -> None:
+    async with switchboard_process(usable(NOWHERE), COMMAND, tmp_path) as board:
+        assert board.process is not None
+        while board.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(board.process.pid, signal.SIGTERM)
+            await asyncio.sleep(0.004)
+
+        assert board.process.returncode == 0
 
 
 # An address that can't be had

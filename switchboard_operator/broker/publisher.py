@@ -20,6 +20,7 @@ from switchboard_operator.logs import Occasions
 from switchboard_operator.metrics import Metrics
 
 CHANNEL = "bot-message"
+LEAST_BATCH = 16 * 1024  # bytes in one call on the slowest of links, or one message
 NUMBER_LIFETIME = 86400  # seconds that Redis remembers what this publisher has published
 
 _SCRIPT = Path(__file__).with_name("publish.lua").read_text()
@@ -163,10 +164,11 @@ class Publisher:
         except ResponseError as exc:
             await self._publish_bare(link, batch, exc)
         except LINK_ERRORS:
-            self._batch_bytes = max(1, self._batch_bytes // 2)  # a slow link needs small calls
+            # A slow link needs smaller calls; what it can take is found out from below.
+            self._batch_bytes = max(LEAST_BATCH, self._batch_bytes // 2)
             raise
         else:
-            self._batch_bytes = min(2 * self._batch_bytes, self._limits.batch_bytes)
+            self._batch_bytes = min(5 * self._batch_bytes // 4, self._limits.batch_bytes)
             for _ in batch:
                 self._confirm_first()
 
