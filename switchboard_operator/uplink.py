@@ -2,12 +2,9 @@
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from enum import Enum
-from operator import itemgetter
 from typing import Self
 
 import structlog
@@ -18,6 +15,7 @@ from switchboard_operator.limits import Limits
 from switchboard_operator.messages import UserMessage
 from switchboard_operator.metrics import Metrics
 from switchboard_operator.rate_limiter import RateLimiter
+from switchboard_operator.session_queue import SessionQueue
 
 log = structlog.get_logger()
 
@@ -29,16 +27,6 @@ class Outcome(Enum):
     UNAVAILABLE = "concierge_unavailable"  # it can't have been processed
     TIMEOUT = "concierge_timeout"  # it may have been processed
     REJECTED = "concierge_rejected"
-
-
-@dataclass(slots=True)
-class _Queue:
-    """What a session has said and is not settled, in order; the head is under way."""
-
-    messages: deque[UserMessage] = field(default_factory=deque)
-    size: int = 0  # bytes
-    progress: float = 0.0  # the loop's time when the Concierge last accepted one
-    waiters: list[tuple[float, asyncio.Future[None]]] = field(default_factory=list)
 
 
 class Uplink:
@@ -64,7 +52,7 @@ class Uplink:
         self._limits = limits
         self._metrics = metrics
         self._closed = False
-        self._queues: dict[str, _Queue] = {}
+        self._queues: dict[str, SessionQueue] = {}
         self._workers: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -72,7 +60,7 @@ class Uplink:
     @property
     def queued(self) -> int:
         """Return the number of messages waiting or under way."""
-        return sum(len(queue.messages) for queue in self._queues.values())
+        return sum(map(len, self._queues.values()))
 
     async def __aenter__(self) -> Self:
         """Take messages from now on."""
@@ -93,30 +81,19 @@ class Uplink:
         """Take *message* behind all that its session has said."""
         queue = self._queues.get(message.session)
         if queue is None:
-            queue = self._queues[message.session] = _Queue()
+            queue = self._queues[message.session] = SessionQueue(self._limits)
             self._start(message.session, queue)
-        queue.messages.append(message)
-        queue.size += len(message.body)
+        queue.put(message)
 
     def is_full(self, session: str) -> bool:
         """Tell whether *session* has said as much as may wait."""
         queue = self._queues.get(session)
-        return queue is not None and self._has_no_room(queue)
+        return queue is not None and queue.full
 
     async def room(self, session: str, since: float) -> None:
-        """
-        Wait until *session* may say more.
-
-        Of several that wait, the one whose *since* is least goes first: what a user said on an old
-        socket comes before what they say on the next.
-        """
-        while (queue := self._queues.get(session)) is not None and self._has_no_room(queue):
-            waiter = (since, self._loop.create_future())
-            queue.waiters.append(waiter)
-            try:
-                await waiter[1]
-            finally:
-                queue.waiters.remove(waiter)
+        """Wait until *session* may say more; of several that wait, the least *since* goes first."""
+        while (queue := self._queues.get(session)) is not None and queue.full:
+            await queue.room(since)
 
     def stop_retrying(self) -> None:
         """Try nothing again from now on, and keep nobody to a rate: the end is near."""
@@ -127,50 +104,39 @@ class Uplink:
         while self._workers:
             await asyncio.wait(self._workers)
 
-    def _has_no_room(self, queue: _Queue) -> bool:
-        parked = len(queue.messages) - self._limits.uplink_queue
-        return parked >= self._limits.parked_frames or (
-            parked > 0 and queue.size >= self._limits.parked_bytes
-        )
-
-    def _start(self, session: str, queue: _Queue) -> None:
+    def _start(self, session: str, queue: SessionQueue) -> None:
         worker = asyncio.create_task(self._work(session, queue))
         self._workers.add(worker)
         worker.add_done_callback(lambda done: self._ended(session, queue, done))
 
-    def _ended(self, session: str, queue: _Queue, worker: asyncio.Task[None]) -> None:
+    def _ended(self, session: str, queue: SessionQueue, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
         if self._closed:
             return
         if bug := worker.exception():
             self._metrics.task_failures.inc()
             log.error("uplink worker failed", exc_info=bug)
-            self._pop(queue, "failed")
-        if queue.messages:  # one more may have come since the worker saw none
+            self._settled(queue, "failed")
+        if queue:  # one more may have come since the worker saw none
             self._start(session, queue)
         else:
             del self._queues[session]
 
-    async def _work(self, session: str, queue: _Queue) -> None:
+    async def _work(self, session: str, queue: SessionQueue) -> None:
         """Deliver the messages of one session, one after the other, until none is left."""
-        while queue.messages:
+        while queue:
             await self._keep_rate(session)
-            message = queue.messages[0]
+            message = queue.head
             outcome = await self._settle(message, queue)
-            self._pop(queue, outcome.value)
+            self._settled(queue, outcome.value)
             if outcome is not Outcome.ACCEPTED:
                 log.warning(
                     "user message not delivered", request_id=message.key, outcome=outcome.value
                 )
 
-    def _pop(self, queue: _Queue, outcome: str) -> None:
-        """Take the head, which is settled, out of *queue*, and let who waits for room go on."""
-        queue.size -= len(queue.messages.popleft().body)
+    def _settled(self, queue: SessionQueue, outcome: str) -> None:
+        queue.pop()
         self._metrics.user_messages.labels(outcome).inc()
-        if not self._has_no_room(queue):
-            for _, waiter in sorted(queue.waiters, key=itemgetter(0)):  # they go on in this order
-                if not waiter.done():
-                    waiter.set_result(None)
 
     async def _keep_rate(self, session: str) -> None:
         while delay := self._rate.delay(session, self._loop.time()):
@@ -179,7 +145,7 @@ class Uplink:
             await self._pause(delay)
         self._rate.spend(session, self._loop.time())
 
-    async def _settle(self, message: UserMessage, queue: _Queue) -> Outcome:
+    async def _settle(self, message: UserMessage, queue: SessionQueue) -> Outcome:
         """Post *message* until its outcome is known or its time is up."""
         for longest in self._backoff():
             outcome = await self._attempt(message)

@@ -76,6 +76,17 @@ class FakeConcierge:
             await self._runner.cleanup()
             self._runner = None
 
+    def hold(self) -> asyncio.Event:
+        """Answer nothing until the event that is returned is set; then accept."""
+        released = asyncio.Event()
+
+        async def wait(_incoming: Incoming) -> int:
+            await released.wait()
+            return 204
+
+        self.answer = wait
+        return released
+
     async def has_received(self, count: int) -> list[Incoming]:
         """Wait for *count* POSTs."""
         return await self._has(self.received, count)

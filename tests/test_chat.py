@@ -9,7 +9,7 @@ from aiohttp import WSMsgType
 
 from switchboard_operator.limits import Limits
 from tests.conftest import OpenRaw
-from tests.fakes import FakeConcierge, Incoming
+from tests.fakes import FakeConcierge
 from tests.raw import CLOSE, CONTINUATION, PING, PONG, TEXT
 from tests.switchboards import SESSION, Switchboard, switchboard
 
@@ -255,13 +255,7 @@ async def test_a_breach_of_the_protocol_closes_the_socket_with_its_code(
 async def test_what_a_user_said_before_going_away_is_delivered(
     concierge: FakeConcierge, open_raw: OpenRaw, count: int, notices: bool
 ) -> None:
-    released = asyncio.Event()
-
-    async def wait(_incoming: Incoming) -> int:
-        await released.wait()
-        return 204
-
-    concierge.answer = wait
+    released = concierge.hold()
     async with switchboard(concierge.url, RATE_LIMIT="0") as board:
         raw = await open_raw(board.url, TARGET)
         for number in range(count):
@@ -298,13 +292,7 @@ async def test_a_session_ahead_of_its_pace_waits_and_loses_nothing(
 async def test_control_frames_are_answered_while_messages_are_parked(
     concierge: FakeConcierge, open_raw: OpenRaw
 ) -> None:
-    released = asyncio.Event()
-
-    async def wait(_incoming: Incoming) -> int:
-        await released.wait()
-        return 204
-
-    concierge.answer = wait
+    released = concierge.hold()
     limits = Limits(uplink_queue=2, parked_frames=8, close=0.2)
     async with switchboard(concierge.url, limits, RATE_LIMIT="0") as board:
         raw = await open_raw(board.url, TARGET)
@@ -321,13 +309,7 @@ async def test_control_frames_are_answered_while_messages_are_parked(
 async def test_a_flooding_client_is_not_read_nor_killed_by_its_own_heartbeat(
     concierge: FakeConcierge, open_raw: OpenRaw
 ) -> None:
-    released = asyncio.Event()
-
-    async def wait(_incoming: Incoming) -> int:
-        await released.wait()
-        return 204
-
-    concierge.answer = wait
+    released = concierge.hold()
     limits = Limits(uplink_queue=2, parked_frames=4, heartbeat=0.1, pong=0.1, close=0.2)
     async with switchboard(concierge.url, limits, RATE_LIMIT="0") as board:
         raw = await open_raw(board.url, TARGET)

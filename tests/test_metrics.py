@@ -253,13 +253,7 @@ async def test_a_link_that_is_reset_counts_as_reset() -> None:
 async def test_messages_that_wait_for_the_concierge_are_queued(
     board: Switchboard, concierge: FakeConcierge
 ) -> None:
-    released = asyncio.Event()
-
-    async def wait(_incoming: Incoming) -> int:
-        await released.wait()
-        return 204
-
-    concierge.answer = wait
+    released = concierge.hold()
     user = await board.connect()
 
     for _ in range(3):

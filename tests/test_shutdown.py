@@ -22,13 +22,7 @@ async def test_sigterm_closes_sockets_with_1012_and_delivers_what_is_in_flight(
     concierge: FakeConcierge, open_raw: OpenRaw
 ) -> None:
     """200 sockets, 20 messages under way, one client that reads nothing, three signals."""
-    released = asyncio.Event()
-
-    async def wait(_incoming: Incoming) -> int:
-        await released.wait()
-        return 204
-
-    concierge.answer = wait
+    released = concierge.hold()
     async with switchboard_process(variables(concierge.url)) as board:
         assert board.process is not None
         sockets = [await board.connect(f"session-number-{number:03}") for number in range(200)]

@@ -345,13 +345,7 @@ async def test_the_concierge_has_15_s_to_answer(concierge: FakeConcierge) -> Non
 async def test_what_was_said_on_an_old_socket_comes_before_the_next_one(
     concierge: FakeConcierge,
 ) -> None:
-    released = asyncio.Event()
-
-    async def wait(_incoming: Incoming) -> int:
-        await released.wait()
-        return 204
-
-    concierge.answer = wait
+    released = concierge.hold()
     limits = Limits(uplink_queue=5, parked_frames=5)
     async with switchboard(concierge.url, limits, RATE_LIMIT="0") as board:
         old = await board.connect()
@@ -370,13 +364,7 @@ async def test_what_was_said_on_an_old_socket_comes_before_the_next_one(
 async def test_what_a_session_may_have_waiting_does_not_grow_by_reconnecting(
     concierge: FakeConcierge, open_raw: OpenRaw
 ) -> None:
-    released = asyncio.Event()
-
-    async def wait(_incoming: Incoming) -> int:
-        await released.wait()
-        return 204
-
-    concierge.answer = wait
+    released = concierge.hold()
     limits = Limits(uplink_queue=5, parked_frames=5, heartbeat=0.1, pong=0.1)
     async with switchboard(concierge.url, limits, RATE_LIMIT="0") as board:
         for number in range(30):
