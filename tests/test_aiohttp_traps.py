@@ -20,6 +20,8 @@ from tests.fakes import FakeConcierge
 from tests.raw import PING, PONG, TEXT
 from tests.switchboards import SESSION, Switchboard, signed, switchboard
 
+pytestmark = pytest.mark.slow  # each waits to see that something does not happen
+
 TARGET = f"/?session={SESSION}"
 SMALL = 4096  # bytes of receive buffer
 
@@ -216,7 +218,6 @@ async def test_an_idle_connection_is_kept_as_long_as_set(concierge: FakeConcierg
         writer.close()
 
 
-@pytest.mark.slow
 async def test_an_idle_connection_outlives_a_router_that_keeps_its_own_for_90_s(
     board: Switchboard,
 ) -> None:

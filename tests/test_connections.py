@@ -129,6 +129,7 @@ async def test_a_peer_that_takes_nothing_is_cut_off_after_the_stall() -> None:
     assert connection.close_code == 4101
 
 
+@pytest.mark.slow
 async def test_a_slow_peer_that_takes_something_is_not_cut_off() -> None:
     socket = FakeSocket()
     connection = Connection(SESSION, socket, Limits(stall=1.5))

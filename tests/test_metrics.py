@@ -414,6 +414,7 @@ async def live_through_it_all(board: Switchboard, number: int) -> None:
     await board.get("/metrics", headers={"Authorization": f"Bearer {number}"})
 
 
+@pytest.mark.slow
 async def test_users_add_nothing_to_the_number_of_series(
     board: Switchboard, concierge: FakeConcierge
 ) -> None:

@@ -245,6 +245,7 @@ async def test_a_switchboard_that_serves_is_live_and_ready(board: Switchboard) -
     )
 
 
+@pytest.mark.slow
 async def test_a_switchboard_that_drains_is_neither_and_still_shows_its_pages(
     concierge: FakeConcierge, open_raw: OpenRaw
 ) -> None:

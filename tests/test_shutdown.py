@@ -48,6 +48,7 @@ async def test_sigterm_closes_sockets_with_1012_and_delivers_what_is_in_flight(
     assert "Traceback" not in "\n".join(board.output)
 
 
+@pytest.mark.slow
 async def test_sockets_are_closed_spread_over_the_time_set_for_it(
     concierge: FakeConcierge,
 ) -> None:

@@ -351,12 +351,13 @@ async def test_what_was_said_on_an_old_socket_comes_before_the_next_one(
         old = await board.connect()
         await say(old, *(f"old {number}" for number in range(40)))
         await concierge.has_received(1)
-        await old.close()
+        closing = asyncio.create_task(old.close())  # answered when all before it is read
         new = await board.connect()
         await say(new, *(f"new {number}" for number in range(5)))
         released.set()
 
         said = bodies(await concierge.has_accepted(45))
+        await closing
 
     assert said == [f"old {n}" for n in range(40)] + [f"new {n}" for n in range(5)]
 
