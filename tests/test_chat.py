@@ -249,7 +249,7 @@ async def test_a_breach_of_the_protocol_closes_the_socket_with_its_code(
     ("count", "notices"),
     [
         pytest.param(400, True, id="buffered by aiohttp"),
-        pytest.param(3000, False, id="in the kernel too"),
+        pytest.param(3000, False, id="in the kernel too", marks=pytest.mark.slow),
     ],
 )
 async def test_what_a_user_said_before_going_away_is_delivered(
@@ -306,6 +306,7 @@ async def test_control_frames_are_answered_while_messages_are_parked(
         await concierge.has_accepted(8)
 
 
+@pytest.mark.slow
 async def test_a_flooding_client_is_not_read_nor_killed_by_its_own_heartbeat(
     concierge: FakeConcierge, open_raw: OpenRaw
 ) -> None:
@@ -329,6 +330,7 @@ async def test_a_flooding_client_is_not_read_nor_killed_by_its_own_heartbeat(
         assert b"still here" in received[1]
 
 
+@pytest.mark.slow
 async def test_a_client_that_answers_pings_stays_and_one_that_does_not_is_cut_off(
     concierge: FakeConcierge, open_raw: OpenRaw
 ) -> None:

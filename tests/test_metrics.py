@@ -201,6 +201,7 @@ async def test_a_concierge_that_is_down_counts_as_connect(concierge: FakeConcier
     await fail_to_post(concierge.url, "connect")
 
 
+@pytest.mark.slow
 async def test_a_concierge_that_does_not_answer_counts_as_timeout(
     concierge: FakeConcierge,
 ) -> None:
