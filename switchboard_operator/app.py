@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import structlog
 from aiohttp import web
 from yarl import URL
 
-from switchboard_operator import __version__, frames, logs
+from switchboard_operator import __version__, frames, frames_v1, logs
 from switchboard_operator.broker.base import Broker
 from switchboard_operator.broker.memory import MemoryBroker
 from switchboard_operator.broker.redis import RedisBroker
@@ -19,14 +20,16 @@ from switchboard_operator.concierge import Concierge, client_session
 from switchboard_operator.connections import Connections
 from switchboard_operator.downlink import Downlink
 from switchboard_operator.errors import AddressUnavailable
+from switchboard_operator.feedback import Feedback
 from switchboard_operator.limits import Limits
 from switchboard_operator.logs import Occasions
+from switchboard_operator.mailbox import MailboxRules
 from switchboard_operator.metrics import Metrics
-from switchboard_operator.rate_limiter import RateLimiter
 from switchboard_operator.settings import Settings
 from switchboard_operator.shutdown import drain
+from switchboard_operator.tokens import Tokens
 from switchboard_operator.uplink import Uplink
-from switchboard_operator.web import chat, errors, keys, pages, postback
+from switchboard_operator.web import chat, errors, keys, pages, postback, session
 from switchboard_operator.web.admission import Admission, Room
 from switchboard_operator.web.assets import Assets
 
@@ -38,6 +41,8 @@ ROUTES = [
     for route, path, handler in (
         (web.get, "/", chat.chat_or_index),
         (web.post, "/", postback.postback),
+        (web.get, "/sessions/{session:.+}", session.state),
+        (web.delete, "/sessions/{session:.+}", session.erase),
         (web.get, "/live", pages.live),
         (web.get, "/ready", pages.ready),
         (web.get, "/metrics", pages.metrics),
@@ -57,6 +62,7 @@ def create_app(settings: Settings, limits: Limits | None = None) -> web.Applicat
     app[keys.SETTINGS] = settings
     app[keys.LIMITS] = limits
     app[keys.METRICS] = Metrics(__version__)
+    app[keys.TOKENS] = Tokens(settings.switchboard_secret_key, settings.session_lifetime)
     app[keys.ADMISSION] = Admission(settings)
     app[keys.ROOM] = Room(settings.max_connections)
     app[keys.OCCASIONS] = Occasions(limits.log_interval)
@@ -68,25 +74,37 @@ def create_app(settings: Settings, limits: Limits | None = None) -> web.Applicat
 
 
 def _broker(settings: Settings, limits: Limits, metrics: Metrics) -> Broker:
+    rules = MailboxRules(
+        size=settings.mailbox_size,
+        lifetime=settings.mailbox_ttl,
+        state_lifetime=settings.session_lifetime,
+        once_lifetime=limits.once_lifetime,
+        most_bytes=limits.mailbox_bytes,
+        page=limits.page,
+        page_bytes=limits.page_bytes,
+    )
     if not settings.rediscloud_url:
-        return MemoryBroker()
-    return RedisBroker(settings.rediscloud_url, limits, metrics, verify=settings.redis_tls_verify)
+        return MemoryBroker(rules, limits)
+    url, verify = settings.rediscloud_url, settings.redis_tls_verify
+    return RedisBroker(url, rules, limits, metrics, verify=verify)
 
 
 async def _lines(app: web.Application) -> AsyncIterator[None]:
     """Set up the two lines, and the table in which they meet, while the application runs."""
     settings, limits, metrics = app[keys.SETTINGS], app[keys.LIMITS], app[keys.METRICS]
     connections = app[keys.CONNECTIONS] = Connections(limits)
+    broker = app[keys.BROKER]
     app[keys.DRAINING] = asyncio.Event()
     async with client_session(settings.concierge_concurrency) as session:
         concierge = app[keys.CONCIERGE] = Concierge(session, settings, limits, metrics)
-        rate = RateLimiter(settings.rate_limit, limits.rate_burst)
-        uplink = Uplink(concierge, rate, settings.concierge_concurrency, limits, metrics)
+        feedback = Feedback(connections, broker, settings.offline_reply, limits.offline_every)
+        uplink = Uplink(concierge, broker.leases, feedback, settings, limits, metrics)
         app[keys.UPLINK] = uplink
-        metrics.connections.labels(frames.CLASSIC).set_function(lambda: len(connections))
+        for wire in (frames.CLASSIC, frames_v1.V1):
+            metrics.connections.labels(wire.name).set_function(partial(connections.count, wire))
         metrics.outbox_frames.set_function(connections.waiting_frames)
         metrics.uplink_queued.set_function(lambda: uplink.queued)
-        async with uplink, app[keys.BROKER].listen(Downlink(connections, metrics).deliver):
+        async with uplink, broker.listen(Downlink(connections, metrics)):
             yield
 
 

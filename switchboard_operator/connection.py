@@ -1,13 +1,38 @@
-"""One user's socket, seen from the side that writes: an outbox and a writer."""
+"""One user's socket, seen from the side that writes: its place in the session, and a writer."""
 
 import asyncio
-from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from switchboard_operator import frames
+from switchboard_operator.feed import Feed
+from switchboard_operator.frames import Wire
 from switchboard_operator.limits import Limits
+from switchboard_operator.mailbox import Page
+from switchboard_operator.marks import Mark
+from switchboard_operator.messages import Delivery
+from switchboard_operator.outbox import Outbox
+from switchboard_operator.receipts import Receipts
+from switchboard_operator.stall_watch import StallWatch
 
-STALL_CHECKS = 5  # times that a client's progress is looked at before it counts as stalled
+
+class Mailbox(Protocol):
+    """What a connection needs of a mailbox, which keeps the latest postbacks of each session."""
+
+    def read(self, session: str, after: Mark | None) -> asyncio.Future[Page | None]:
+        """
+        Return the postbacks after a mark, or after the cursor; wait for Redis if it is away.
+
+        A number that is ahead of the mailbox's own means that it has lost some: what is left gets a
+        new epoch. The result is None if the mailbox can't be read.
+        """
+
+    def prove(self, session: str, mark: Mark, *, urgent: bool = False) -> asyncio.Future[None]:
+        """Move the cursor up to *mark*, soon or at once; the future is done when it is stored."""
+
+
+Greet = Callable[[Page | None], bytes]
 
 
 class Socket(Protocol):
@@ -37,27 +62,36 @@ class Connection:
     One user's socket, seen from the side that writes to it.
 
     Anybody may put something on its line; a single writer sends it in order, so that nobody ever
-    waits for a client or is cancelled in the middle of a frame. Once it is closing it takes no more
-    frames.
+    waits for a client or is cancelled in the middle of a frame. When the line is full, or something
+    is missing on it, the writer reads what comes next from the mailbox. Once the connection is
+    closing it takes no more frames.
     """
 
-    def __init__(self, session: str, socket: Socket, limits: Limits) -> None:
-        """Write to *socket* on behalf of *session*, within *limits*."""
-        self.session = session
+    def __init__(self, socket: Socket, wire: Wire, mailbox: Mailbox, limits: Limits) -> None:
+        """Write to *socket* in the format of *wire*, within *limits*; read from *mailbox*."""
+        self.session = ""  # until it joins one
+        self.wire = wire
         self.close_code: int | None = None  # ours, or the peer's if it closed first
-        self.heard_at = asyncio.get_running_loop().time()  # the peer's last sign of life
+        self.receipts = Receipts()
+        self.replayed: Callable[[int], None] = _ignore  # told how many postbacks a page brought
+        self.delivered: Callable[[], None] = _ignore  # told when a postback was written
         self._socket = socket
+        self._mailbox = mailbox
         self._limits = limits
-        self._outbox: deque[bytes] = deque()
-        self._outbox_bytes = 0
-        self.pinged_at = 0.0  # the loop's time when the last ping was sent
-        self._ping: bytes | None = None
+        self._loop = asyncio.get_running_loop()
+        self.heard_at = self.sent_at = self._loop.time()  # the peer's last sign of life; our frame
+        self._outbox = Outbox(limits.outbox_frames, limits.outbox_bytes)
+        self._feed: Feed | None = None
+        self._page: asyncio.Future[Page | None] | None = None  # being read
+        self._greet: Greet | None = None
+        self._stored: asyncio.Future[None] | None = None  # the last thing proven
+        self._ping_due = False
         self._pong: bytes | None = None
         self._sent = 0  # frames, as a measure of progress
+        self._closes_with_receipt = False
+        self._close_sent = False
         self._gone = False
         self._wake = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._watch: asyncio.TimerHandle
         self._guard: asyncio.TimerHandle | None = None
 
     @property
@@ -65,55 +99,97 @@ class Connection:
         """Tell whether a Close frame was sent, received or is about to be sent."""
         return self.close_code is not None
 
-    def offer(self, frame: bytes) -> bool:
-        """
-        Put a text frame on the line; return False if the connection is closing.
-
-        A client whose outbox is full is too slow for us and is closed: nobody else waits for it.
-        """
-        if self.closing:
-            return False
-        if self._outbox and self._is_full(len(frame)):
-            self.close(frames.TOO_SLOW, discard=True)
-            return False
-        self._outbox.append(frame)
-        self._outbox_bytes += len(frame)
-        self._wake.set()
-        return True
-
     @property
     def waiting(self) -> int:
         """Return the number of frames in the outbox."""
         return len(self._outbox)
 
-    def ping(self, payload: bytes) -> None:
-        """Ask the peer for a sign of life, ahead of the frames that wait."""
-        self._ping = payload
-        self._wake.set()
-
     @property
     def ping_waits(self) -> bool:
         """Tell whether a ping is still waiting for the peer to take what was sent before."""
-        return self._ping is not None
+        return self._ping_due
+
+    def join(self, session: str, after: Mark | None, greet: Greet | None = None) -> None:
+        """
+        Begin to receive what *session* is sent, *after* a mark or from its cursor on.
+
+        *greet* makes the frame that goes before all of it, out of the first page.
+        """
+        self.session = session
+        self._feed = Feed(after)
+        self._greet = greet
+        self._prove(after)
+
+    def greet_without_page(self) -> None:
+        """Greet now, if the mailbox has not answered yet."""
+        self._say_hello(None)
+        self._wake.set()
+
+    def deliver(self, delivery: Delivery) -> bool:
+        """Put a postback on the line; return whether it is sent now, not read later."""
+        if self.closing or self._feed is None:
+            return False
+        if delivery.mark is None:
+            return self._put(self.wire.message(delivery.body, None), times=1)
+        beside = (self._feed.ahead, self._feed.ahead_bytes)
+        room = self._outbox.has_room(len(delivery.body), beside=beside)
+        is_next = self._feed.take(delivery.mark, delivery.body, room=room)
+        if is_next:
+            self._outbox.put(self.wire.message(delivery.body, delivery.mark), delivery.mark)
+        self._wake.set()
+        return is_next
+
+    def offer(self, frame: bytes) -> bool:
+        """Put a frame that is no postback on the line; return False if it is closing."""
+        return self._put(frame, times=2)  # so that postbacks alone leave room for answers
+
+    def fall_behind(self) -> None:
+        """Look in the mailbox for what may have gone unheard."""
+        if self._feed is not None:
+            self._feed.fall_behind()
+            self._wake.set()
+
+    def ping(self) -> None:
+        """Ask the peer for a sign of life and a receipt, ahead of the frames that wait."""
+        self._ping_due = True
+        self._wake.set()
 
     def pong(self, payload: bytes) -> None:
         """Answer the peer's latest ping (RFC 6455, 5.5.3), ahead of the frames that wait."""
         self._pong = payload
         self._wake.set()
 
-    def close(self, code: int, *, discard: bool = False) -> None:
+    def ponged(self, payload: bytes) -> None:
+        """Take the peer's answer to a ping of ours."""
+        self._prove(self.receipts.pong(payload, self._loop.time()))
+
+    def close(self, code: int, *, discard: bool = False, receipt: bool = False) -> None:
         """
         Send what waits (or *discard* it), then a Close frame; the first call counts.
 
-        A peer that has not let go of the link when the time for it is up is cut off.
+        With *receipt* the peer gets a moment to prove what it has before it is sent away, so that
+        it is not sent that again. A peer that has not let go of the link when the time for it is up
+        is cut off.
         """
         if self.closing:
             return
         self.close_code = code
+        self._closes_with_receipt = receipt
         if discard:
             self._outbox.clear()
-            self._outbox_bytes = 0
         self._guard = self._loop.call_later(self._limits.close, self.abort)
+        self._wake.set()
+
+    def closed_by_peer(self, code: int) -> None:
+        """
+        Take the peer's Close frame: it answers ours, or ours will answer it.
+
+        It has all that was written before, unless that has not even left us.
+        """
+        if self._close_sent or not self._socket.unsent():
+            self._prove(self.receipts.all_arrived(), urgent=True)
+        self._closes_with_receipt = False
+        self.close(code, discard=True)
         self._wake.set()
 
     def abort(self) -> None:
@@ -131,57 +207,118 @@ class Connection:
         self._wake.set()
 
     def released(self) -> None:
-        """Note that the link is gone, so that nothing is left to guard."""
+        """Note that the link is gone, so that nothing is left to guard or to read."""
         if self._guard is not None and not self._socket.unsent():
             self._guard.cancel()
+        if self._page is not None:
+            self._page.cancel()
 
     async def write(self) -> None:
         """Send what is put on the line, until a Close frame is sent or the link is gone."""
         try:
             while not self._gone and not await self._flush():
+                self._catch_up()
                 await self._wake.wait()
         except ConnectionError:  # the reader is told too, but may be a while behind
             self.close_code = self.close_code or frames.ABNORMAL
 
-    def _is_full(self, size: int) -> bool:
-        frames_full = len(self._outbox) >= self._limits.outbox_frames
-        return frames_full or self._outbox_bytes + size > self._limits.outbox_bytes
+    def _put(self, frame: bytes, *, times: int) -> bool:
+        """Put *frame* on the line; a client too slow for that is closed: nobody waits for it."""
+        if self.closing:
+            return False
+        if not self._outbox.has_room(len(frame), times=times):
+            self.close(frames.TOO_SLOW, discard=True)
+            return False
+        self._outbox.put(frame)
+        self._wake.set()
+        return True
+
+    def _catch_up(self) -> None:
+        """Ask for a page if one is due: all that was there before has been sent."""
+        if self._feed is None or self._feed.live or self._page is not None or self._outbox:
+            return
+        self._feed.asked()
+        self._page = self._mailbox.read(self.session, self._feed.after)
+        self._page.add_done_callback(self._take_page)
+
+    def _take_page(self, read: asyncio.Future[Page | None]) -> None:
+        self._page = None
+        if self.closing or read.cancelled() or self._feed is None:
+            return
+        page = read.result()
+        self._say_hello(page)
+        due = self._feed.take_page(page)
+        for mark, body in due:
+            self._outbox.put(self.wire.message(body, mark), mark)
+        self.replayed(len(due))
+        self._wake.set()
+
+    def _say_hello(self, page: Page | None) -> None:
+        if self._greet is not None and not self.closing:
+            self._outbox.put(self._greet(page))
+            self._greet = None
+
+    def _prove(self, mark: Mark | None, *, urgent: bool = False) -> None:
+        if mark is not None:
+            urgent = urgent or self.closing
+            self._stored = self._mailbox.prove(self.session, mark, urgent=urgent)
+        self._wake.set()
 
     async def _flush(self) -> bool:
         """Send all there is; return True if it ended with our Close frame."""
         self._wake.clear()
-        self._watch_progress()
-        try:
-            while self._ping is not None or self._pong is not None or self._outbox:
+        with StallWatch(self._progress, self._limits.stall, self._stalled):
+            while self._ping_due or self._pong is not None or self._outbox:
                 await self._send_next()
-                self._sent += 1
             if self.close_code is not None:
-                await self._socket.close(self.close_code)
-        finally:
-            self._watch.cancel()
+                await self._end(self.close_code)
         return self.closing
 
     async def _send_next(self) -> None:
+        self._sent += 1
         if self._pong is not None:
             payload, self._pong = self._pong, None
             await self._socket.pong(payload)
-        elif self._ping is not None:
-            payload, self._ping = self._ping, None
-            await self._socket.ping(payload)
-            self.pinged_at = self._loop.time()
+        elif self._ping_due:
+            await self._send_ping()
         else:
-            frame = self._outbox.popleft()
-            self._outbox_bytes -= len(frame)
+            frame, mark = self._outbox.pop()
             await self._socket.send(frame)
+            self.sent_at = self._loop.time()
+            if mark is not None:
+                self.receipts.written = mark
+                self.delivered()
 
-    def _watch_progress(self, seen: tuple[int, int] | None = None, since: float = 0.0) -> None:
-        """Cut the peer off if it has taken nothing *since* so long; look again a little later."""
-        now, progress = self._loop.time(), (self._sent, self._socket.unsent())
-        if progress != seen:
-            since = now
-        elif now - since >= self._limits.stall:
-            self.close_code = self.close_code or frames.TOO_SLOW
-            self.abort()
-            return
-        pause = self._limits.stall / STALL_CHECKS
-        self._watch = self._loop.call_later(pause, self._watch_progress, progress, since)
+    async def _send_ping(self) -> None:
+        await self._socket.ping(self.receipts.payload)
+        self._ping_due = False
+        self.receipts.pinged(self._loop.time())
+
+    async def _end(self, code: int) -> None:
+        """Send the Close frame, once what the client has is known as well as can be."""
+        if self._closes_with_receipt and not self.receipts.complete:
+            await self._send_ping()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.last_receipt):
+                await self._last_receipt()
+        if not self._gone:
+            self._close_sent = True
+            await self._socket.close(code)
+
+    async def _last_receipt(self) -> None:
+        while self._closes_with_receipt and not self.receipts.complete and not self._gone:
+            self._wake.clear()
+            await self._wake.wait()
+        if self._stored is not None:
+            await asyncio.shield(self._stored)
+
+    def _progress(self) -> tuple[int, int]:
+        return self._sent, self._socket.unsent()
+
+    def _stalled(self) -> None:
+        self.close_code = self.close_code or frames.TOO_SLOW
+        self.abort()
+
+
+def _ignore(*_: int) -> None:
+    """Tell nobody."""

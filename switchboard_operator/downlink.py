@@ -1,7 +1,7 @@
 """The line from the Concierge to users: a postback goes to every local socket of its session."""
 
 from switchboard_operator.connections import Connections
-from switchboard_operator.messages import Postback
+from switchboard_operator.messages import Delivery
 from switchboard_operator.metrics import Metrics
 
 
@@ -13,8 +13,17 @@ class Downlink:
         self._connections = connections
         self._live = metrics.deliveries.labels("live")
 
-    def deliver(self, postback: Postback) -> None:
-        """Put *postback* on the line of each socket of its session; never waits for a client."""
-        for connection in self._connections.of(postback.session):
-            if connection.offer(postback.body):
+    def deliver(self, delivery: Delivery) -> None:
+        """Put a postback on the line of each socket of its session; never waits for a client."""
+        for connection in self._connections.of(delivery.session):
+            if connection.deliver(delivery):
                 self._live.inc()
+
+    def resync(self) -> None:
+        """Have every socket look in its mailbox: something may have gone unheard."""
+        for connection in self._connections:
+            connection.fall_behind()
+
+    def sockets_of(self, session: str) -> int:
+        """Return how many sockets of *session* are here."""
+        return sum(not connection.closing for connection in self._connections.of(session))

@@ -63,6 +63,14 @@ class BadFrame(SwitchboardError):
         self.detail = detail
 
 
+class ProtocolBroken(SwitchboardError):
+    """A client's frame is out of place, so that what it means by the next ones can't be known."""
+
+
+class TokenRefused(SwitchboardError):
+    """A token is not one of ours, or too old."""
+
+
 class PostbackRefused(RequestRefused):
     """The Concierge's request is not one we take."""
 
@@ -73,6 +81,14 @@ class BrokerFull(PostbackRefused):
     def __init__(self) -> None:
         """Ask to try again later."""
         super().__init__("overloaded", "too much is held already", status=503)
+
+
+class BrokerUnavailable(RequestRefused):
+    """Redis is away, and what was asked can't wait for it."""
+
+    def __init__(self) -> None:
+        """Ask to try again later."""
+        super().__init__("redis_unavailable", "Redis does not answer", status=503)
 
 
 class ConciergeError(SwitchboardError):

@@ -1,10 +1,12 @@
 """The classic wire: what clients and we say to each other in WebSocket text frames."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import msgspec
 
 from switchboard_operator.errors import BadFrame
-
-CLASSIC = "classic"  # the wire's name in metrics
+from switchboard_operator.marks import Mark
 
 NORMAL = 1000
 PROTOCOL_ERROR = 1002
@@ -13,12 +15,33 @@ INVALID_TEXT = 1007
 TOO_BIG = 1009
 RESTART = 1012
 ABNORMAL = 1006  # never on the wire: the connection ended without a Close frame
+BAD_TOKEN = 4001  # made up, or too old
+PROTOCOL_BROKEN = 4002
 REPLACED = 4003  # by a newer socket of the same session
 TOO_SLOW = 4101
+NO_OPEN = 4102  # in time
 
 _CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})  # RFC 6455, 7.4, and IANA's list
 _FREE_CODES = range(3000, 5000)  # for libraries and applications
 _APOLOGY = "Sorry, that message could not be understood."
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """
+    How we say things in one wire format.
+
+    `message` makes a frame of a postback and its id; `typing` and `heartbeat` are whole frames,
+    None where clients know no such thing.
+    """
+
+    name: str
+    message: Callable[[bytes, Mark | None], bytes]
+    typing: bytes | None = None
+    heartbeat: bytes | None = None
+
+
+CLASSIC = Wire("classic", message=lambda body, _: body)
 
 
 class UserFrame(msgspec.Struct, frozen=True):

@@ -18,6 +18,18 @@ class Limits:
     outbox_frames: int = 1024
     outbox_bytes: int = 512 * KIB
     burst_bytes: int = 64 * KIB  # postbacks handed over before the writers have a turn
+    receipt_delay: float = 0.2  # from a postback being written to the ping that asks for a receipt
+    receipt_every: float = 1.0  # a client is asked at most so often
+    last_receipt: float = 1.0  # a Close frame waits so long for the receipt of what went before it
+    open: float = 10.0  # a v1 client has so long for its first frame
+    hello: float = 1.0  # a hello waits so long for a mailbox that does not answer
+    retry_window: int = 5000  # milliseconds over which clients spread their return
+
+    # Mailbox
+    mailbox_bytes: int = 1_000_000
+    page: int = 20  # postbacks read at once
+    page_bytes: int = 256 * KIB
+    once: int = 200_000  # postbacks whose keys a process without Redis knows
 
     frames_in_turn: int = 32  # a socket's frames taken before others have a turn
 
@@ -29,6 +41,12 @@ class Limits:
     retry_longest: float = 4.0  # upper bound of any back-off
     retry_total: float = 30.0  # trying again ends so long after a message's arrival
     rate_burst: int = 100  # messages a session may send at once before RATE_LIMIT paces it
+
+    lease: float = 20.0  # an instance that dies keeps others from a session's messages so long
+    lease_renewal: float = 5.0
+    outcome: float = 600.0  # what became of a message is known so long
+    outcomes: int = 100_000  # and of so many messages, in a process
+    offline_every: float = 60.0  # a session gets OFFLINE_REPLY at most so often
 
     # Concierge
     concierge_connect: float = 5.0
@@ -42,6 +60,9 @@ class Limits:
     redis_pause: float = 0.5  # at most, between a link that broke and the next one
     redis_settle: float = 0.7  # from being subscribed to publishing: longer than any redis_pause
     confirm: float = 1.0  # a postback not confirmed by Redis in that time is answered 202
+    cursor_pause: float = 0.1  # cursors that move within are written together
+    once_lifetime: int = 1800  # a postback's key is known so long: its Date is good ±900 s
+    presence: float = 0.3  # instances have so long to say how many sockets of a session they have
     held_postbacks: int = 10_000
     held_bytes: int = 64 * 1024 * KIB
     batch_messages: int = 500  # postbacks in one call, or an array that has more

@@ -1,5 +1,6 @@
 """The two things that are carried: user messages to the Concierge, postbacks to users."""
 
+import re
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -7,11 +8,20 @@ import msgspec
 
 from switchboard_operator import sessions
 from switchboard_operator.errors import PostbackRefused
+from switchboard_operator.marks import Mark
 
 _T = TypeVar("_T")
 
 _ARRAY_START: Final = b"["
 _WHITE_SPACE: Final = b" \t\n\r"
+
+# The tag is read at the head of the bytes, never from parsed JSON, in which a later key wins.
+_TAG: Final = re.compile(
+    rb'(?P<head>[ \t\n\r]*\{)"switchboard":"'
+    rb'(?:(?P<epoch>[0-9a-z]{1,16}):(?P<number>[1-9][0-9]{0,14}))?",'
+)
+_LIKE_A_TAG: Final = re.compile(rb'[ \t\n\r]*\{"switchboard":"')
+_NO_TAG: Final = b'"switchboard":"",'
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +29,16 @@ class UserMessage:
     """
     What a user said, on its way to the Concierge.
 
-    `body` is the JSON that the Concierge gets; `key` is the same on every attempt to deliver it;
-    `arrived` is the event loop's time in seconds.
+    `body` is the JSON that the Concierge gets; `key` is the same on every attempt to deliver it:
+    the client's `cid`, or one of ours, which nobody else knows (`keyed_here`). `arrived` is the
+    event loop's time in seconds.
     """
 
     session: str
     key: str
     body: bytes
     arrived: float
+    keyed_here: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +46,22 @@ class Postback:
     """
     A reply of the Concierge, on its way to a user.
 
-    `body` is the Concierge's JSON object byte for byte, which is what the user gets.
+    `body` is the Concierge's JSON object byte for byte, which is what the user gets; what has the
+    same `key` is the same reply once more.
     """
 
     session: str
     body: bytes
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A postback that was published; `mark` is its id, None if it has none."""
+
+    session: str
+    body: bytes
+    mark: Mark | None
 
 
 class _Body(msgspec.Struct):
@@ -62,42 +85,63 @@ _addressed = msgspec.json.Decoder(_Addressed)
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def parse_postbacks(body: bytes, *, max_bytes: int, max_items: int) -> list[Postback]:
+def parse_postbacks(body: bytes, key: str, *, max_bytes: int, max_items: int) -> list[Postback]:
     """
     Read a request's body: one postback, or an array of 1 to *max_items*, all valid or none.
 
-    *max_bytes* bounds each postback.
+    *key* is the request's, *max_bytes* bounds each postback.
 
     Raises:
         PostbackRefused: not JSON, not an object, no usable `to` (400), or too long (413).
     """
     if body.lstrip(_WHITE_SPACE)[:1] != _ARRAY_START:
-        return [_postback(body, max_bytes)]
+        return [Postback(_session_of(body, max_bytes), body, f"{key}.0")]
     items = _decoded(_array, body)
     if not 1 <= len(items) <= max_items:
         raise _bad(f"an array holds 1 to {max_items} postbacks")
-    return [_postback(bytes(item), max_bytes) for item in items]
+    return [
+        Postback(_session_of(bytes(item), max_bytes), bytes(item), f"{key}.{place}")
+        for place, item in enumerate(items)
+    ]
 
 
-def parse_broadcast(data: bytes, *, max_bytes: int) -> Postback:
+def parse_broadcast(data: bytes, *, max_bytes: int) -> Delivery:
     """
-    Read what somebody published for all instances: a postback, byte for byte.
+    Read what somebody published for all instances: a postback, byte for byte, perhaps tagged.
 
     *max_bytes* bounds it; what is longer comes from no instance.
 
     Raises:
         PostbackRefused: it isn't one.
     """
-    return _postback(data, max_bytes)
+    match = _TAG.match(data)
+    if match is None:
+        return Delivery(_session_of(data, max_bytes), data, None)
+    body = data[: match.end("head")] + data[match.end() :]
+    mark = Mark(match["epoch"].decode(), int(match["number"])) if match["epoch"] else None
+    return Delivery(_session_of(body, max_bytes), body, mark)
 
 
-def _postback(body: bytes, max_bytes: int) -> Postback:
+def untagged(body: bytes) -> bytes:
+    """Return *body* as it is published without an id: nothing in it must pass for our tag."""
+    if _LIKE_A_TAG.match(body) is None:
+        return body
+    cut = tag_place(body)
+    return body[:cut] + _NO_TAG + body[cut:]
+
+
+def tag_place(body: bytes) -> int:
+    """Return where in *body*, an object, its tag is put: right after the brace that opens it."""
+    return body.index(b"{") + 1
+
+
+def _session_of(body: bytes, max_bytes: int) -> str:
     if len(body) > max_bytes:
         raise PostbackRefused("too_large", f"a postback is at most {max_bytes} bytes", status=413)
     session = _decoded(_addressed, body).to
     if not sessions.is_valid(session):
         raise _bad("to is not a session id")
-    return Postback(session, body)
+    return session
 
 
 def _bad(detail: str) -> PostbackRefused:

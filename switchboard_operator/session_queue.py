@@ -1,11 +1,27 @@
 """What a session has said and is not settled: a queue with a bound that readers wait for."""
 
 import asyncio
-from collections import deque
+from dataclasses import dataclass, field
 from operator import itemgetter
+from typing import Protocol
 
 from switchboard_operator.limits import Limits
 from switchboard_operator.messages import UserMessage
+
+
+class Sender(Protocol):
+    """Who is told what became of a message."""
+
+    def settled(self, cid: str, code: str | None, *, retry: bool) -> None:
+        """Note that *cid* was accepted or, with a *code*, not; *retry*: send it again."""
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """A message, and who has sent it: more than one if a client came back and sent it again."""
+
+    message: UserMessage
+    senders: list[Sender] = field(default_factory=list)
 
 
 class SessionQueue:
@@ -19,35 +35,50 @@ class SessionQueue:
         """Be full as *limits* say."""
         self.progress = 0.0  # the loop's time when the Concierge last accepted one
         self._limits = limits
-        self._messages: deque[UserMessage] = deque()
+        self._items: dict[str, Item] = {}  # by the message's key, in their order
         self._bytes = 0
         self._waiters: list[tuple[float, asyncio.Future[None]]] = []
 
     def __len__(self) -> int:
         """Return the number of messages."""
-        return len(self._messages)
+        return len(self._items)
 
     @property
-    def head(self) -> UserMessage:
+    def head(self) -> Item:
         """Return the oldest message."""
-        return self._messages[0]
+        return next(iter(self._items.values()))
 
     @property
     def full(self) -> bool:
         """Tell whether as much waits as may."""
-        parked = len(self._messages) - self._limits.uplink_queue
+        parked = len(self._items) - self._limits.uplink_queue
         return parked >= self._limits.parked_frames or (
             parked > 0 and self._bytes >= self._limits.parked_bytes
         )
 
-    def put(self, message: UserMessage) -> None:
-        """Append *message*."""
-        self._messages.append(message)
-        self._bytes += len(message.body)
+    def put(self, message: UserMessage, sender: Sender | None) -> None:
+        """Append *message*, unless it is there already: then *sender* waits for it, too."""
+        item = self._items.get(message.key)
+        if item is None:
+            item = self._items[message.key] = Item(message)
+            self._bytes += len(message.body)
+        if sender is not None and sender not in item.senders:
+            item.senders.append(sender)
 
-    def pop(self) -> None:
-        """Drop the head, which is settled, and let those who wait for room look."""
-        self._bytes -= len(self._messages.popleft().body)
+    def followers(self, item: Item) -> list[Item]:
+        """Return what came later from the client that has sent *item* last."""
+        if not item.senders:
+            return []
+        return [
+            other
+            for other in self._items.values()
+            if other is not item and other.senders and other.senders[-1] is item.senders[-1]
+        ]
+
+    def remove(self, item: Item) -> None:
+        """Drop *item*, which is settled, and let those who wait for room look."""
+        del self._items[item.message.key]
+        self._bytes -= len(item.message.body)
         if not self.full:
             for _, waiter in sorted(self._waiters, key=itemgetter(0)):  # they go on in this order
                 if not waiter.done():

@@ -127,6 +127,33 @@ class Settings:
         "1 also takes signatures of api-auth 2.4 and older, which hash the body with MD5.",
         False,
     )
+    offline_reply: str = _variable(
+        text,
+        "We could not reach our assistant just now. Please try again in a minute.",
+        "What users are answered, once a minute at most, when a message could not be delivered;"
+        " unset, nothing.",
+        "",
+    )
+    mailbox_size: int = _variable(
+        integer(0, 100_000),
+        "100",
+        "Postbacks kept for each session, to be sent again to a client that missed them; 0 keeps"
+        " none.",
+        100,
+    )
+    mailbox_ttl: int = _variable(
+        integer(1, 365 * 86400),
+        "86400",
+        "Seconds that they are kept after the latest.",
+        86400,
+    )
+    session_lifetime: int = _variable(
+        integer(1, 365 * 86400),
+        "2592000",
+        "Seconds that a token is good for after its first issue, and that a session's count of"
+        " postbacks is known after the latest.",
+        30 * 86400,
+    )
     pre_drain_seconds: float = _variable(
         decimal(0, LONGEST_DRAIN),
         "0",

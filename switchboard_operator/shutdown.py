@@ -44,4 +44,4 @@ async def _close_all(connections: Connections, seconds: float) -> None:
         wait = began + seconds * number / len(due) - loop.time()
         if wait > TICK:
             await asyncio.sleep(wait)
-        connection.close(frames.RESTART)
+        connection.close(frames.RESTART, receipt=True)

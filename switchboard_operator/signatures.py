@@ -76,6 +76,16 @@ def verify(
     _check_hmac(signed, match["hmac"], match["digest"] or "SHA1", secrets)
 
 
+def request_key(authorization: str) -> str:
+    """
+    Return what identifies a request that was verified: the same HMAC means the same request.
+
+    It is the decoded HMAC that counts, since base64 has several spellings of one.
+    """
+    decoded = _decoded(authorization.rpartition(":")[2])
+    return hashlib.sha256(decoded).hexdigest()[:32]
+
+
 def sign(
     method: str, target: str, content_type: str, body: bytes, secret: str, now: datetime
 ) -> dict[str, str]:

@@ -9,13 +9,16 @@ from typing import Self
 
 import structlog
 
+from switchboard_operator.broker.base import Leases
 from switchboard_operator.concierge import Concierge
 from switchboard_operator.errors import ConciergeRejected, ConciergeTimeout, ConciergeUnavailable
+from switchboard_operator.feedback import Feedback
 from switchboard_operator.limits import Limits
 from switchboard_operator.messages import UserMessage
 from switchboard_operator.metrics import Metrics
 from switchboard_operator.rate_limiter import RateLimiter
-from switchboard_operator.session_queue import SessionQueue
+from switchboard_operator.session_queue import Item, Sender, SessionQueue
+from switchboard_operator.settings import Settings
 
 log = structlog.get_logger()
 
@@ -27,6 +30,7 @@ class Outcome(Enum):
     UNAVAILABLE = "concierge_unavailable"  # it can't have been processed
     TIMEOUT = "concierge_timeout"  # it may have been processed
     REJECTED = "concierge_rejected"
+    IN_PROGRESS = "in_progress"  # another instance is posting the session's messages
 
 
 class Uplink:
@@ -40,15 +44,21 @@ class Uplink:
     def __init__(
         self,
         concierge: Concierge,
-        rate: RateLimiter,
-        concurrency: int,
+        leases: Leases,
+        feedback: Feedback,
+        settings: Settings,
         limits: Limits,
         metrics: Metrics,
     ) -> None:
-        """Post to *concierge*, at most *concurrency* messages at once."""
+        """Post to *concierge* what *leases* allow, and let users see it by *feedback*."""
         self._concierge = concierge
-        self._rate = rate
-        self._turns = asyncio.Semaphore(concurrency)  # first come, first served
+        self._leases = leases
+        self._feedback = feedback
+        self._rate = RateLimiter(settings.rate_limit, limits.rate_burst)
+        self._turns = asyncio.Semaphore(settings.concierge_concurrency)  # first come, first served
+        self._repeatable = {Outcome.UNAVAILABLE, Outcome.IN_PROGRESS}
+        if settings.concierge_idempotent:
+            self._repeatable.add(Outcome.TIMEOUT)
         self._limits = limits
         self._metrics = metrics
         self._closed = False
@@ -77,13 +87,13 @@ class Uplink:
             self._metrics.user_messages.labels(Outcome.UNAVAILABLE.value).inc(left)
             log.error("user messages not delivered before the end", messages=left)
 
-    def put(self, message: UserMessage) -> None:
-        """Take *message* behind all that its session has said."""
+    def put(self, message: UserMessage, sender: Sender | None = None) -> None:
+        """Take *message* behind all its session has said; *sender* hears what becomes of it."""
         queue = self._queues.get(message.session)
         if queue is None:
             queue = self._queues[message.session] = SessionQueue(self._limits)
             self._start(message.session, queue)
-        queue.put(message)
+        queue.put(message, sender)
 
     def is_full(self, session: str) -> bool:
         """Tell whether *session* has said as much as may wait."""
@@ -116,27 +126,59 @@ class Uplink:
         if bug := worker.exception():
             self._metrics.task_failures.inc()
             log.error("uplink worker failed", exc_info=bug)
-            self._settled(queue, "failed")
+            self._metrics.user_messages.labels("failed").inc()
+            self._settled(queue, queue.head, Outcome.TIMEOUT)
         if queue:  # one more may have come since the worker saw none
             self._start(session, queue)
         else:
             del self._queues[session]
+            self._leases.release(session)
 
     async def _work(self, session: str, queue: SessionQueue) -> None:
         """Deliver the messages of one session, one after the other, until none is left."""
         while queue:
-            await self._keep_rate(session)
-            message = queue.head
-            outcome = await self._settle(message, queue)
-            self._settled(queue, outcome.value)
-            if outcome is not Outcome.ACCEPTED:
-                log.warning(
-                    "user message not delivered", request_id=message.key, outcome=outcome.value
-                )
+            item = queue.head
+            known = await self._known(session, item.message)
+            outcome = known or await self._deliver(session, item.message, queue)
+            self._settled(queue, item, outcome)
+            if known is None:
+                await self._show(session, outcome)
 
-    def _settled(self, queue: SessionQueue, outcome: str) -> None:
-        queue.pop()
-        self._metrics.user_messages.labels(outcome).inc()
+    async def _known(self, session: str, message: UserMessage) -> Outcome | None:
+        """Return what became of *message* elsewhere or before; None if it is to be posted."""
+        if message.keyed_here:
+            self._leases.hold(session)
+            return None
+        claim = await self._leases.claim(session, message.key)
+        if not claim.granted:
+            return Outcome.IN_PROGRESS
+        return Outcome(claim.outcome) if claim.outcome is not None else None
+
+    async def _deliver(self, session: str, message: UserMessage, queue: SessionQueue) -> Outcome:
+        await self._keep_rate(session)
+        outcome = await self._settle(message, queue)
+        self._metrics.user_messages.labels(outcome.value).inc()
+        if not message.keyed_here and outcome not in self._repeatable:
+            self._leases.settle(session, message.key, outcome.value)
+        if outcome is not Outcome.ACCEPTED:
+            log.warning("user message not delivered", request_id=message.key, outcome=outcome.value)
+        return outcome
+
+    async def _show(self, session: str, outcome: Outcome) -> None:
+        """Let the user see what became of a message."""
+        if outcome is Outcome.ACCEPTED:
+            self._feedback.accepted(session)
+        else:
+            await self._feedback.not_delivered(session)
+
+    def _settled(self, queue: SessionQueue, item: Item, outcome: Outcome) -> None:
+        """Tell who sent *item*; if it has to come again, so does all that came after it."""
+        retry = outcome in self._repeatable
+        code = None if outcome is Outcome.ACCEPTED else outcome.value
+        for settled in [item, *(queue.followers(item) if retry else [])]:
+            queue.remove(settled)
+            for sender in settled.senders:
+                sender.settled(settled.message.key, code, retry=retry)
 
     async def _keep_rate(self, session: str) -> None:
         while delay := self._rate.delay(session, self._loop.time()):

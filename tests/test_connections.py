@@ -1,14 +1,19 @@
 """Sockets as seen from the side that writes: slow readers, vanished peers, the table."""
 
 import asyncio
+import itertools
 import json
 from pathlib import Path
 
 import pytest
 
-from switchboard_operator.connection import Connection
+from switchboard_operator import frames
+from switchboard_operator.broker.memory_mailbox import MemoryMailbox
+from switchboard_operator.connection import Connection, Mailbox
 from switchboard_operator.connections import Connections
 from switchboard_operator.limits import Limits
+from switchboard_operator.mailbox import MailboxRules
+from switchboard_operator.messages import Delivery
 from switchboard_operator.web import keys
 from tests.conftest import OpenRaw
 from tests.fakes import FakeConcierge
@@ -58,25 +63,43 @@ class FakeSocket:
         return 0
 
 
+RULES = MailboxRules(
+    size=100,
+    lifetime=60,
+    state_lifetime=60,
+    once_lifetime=60,
+    most_bytes=1_000_000,
+    page=20,
+    page_bytes=256 * 1024,
+)
+
+
+def connection_on(socket: FakeSocket, limits: Limits, mailbox: Mailbox | None = None) -> Connection:
+    """Return a connection of SESSION on *socket*, on the classic wire."""
+    connection = Connection(socket, frames.CLASSIC, mailbox or MemoryMailbox(RULES), limits)
+    connection.join(SESSION, after=None)
+    return connection
+
+
 async def test_what_is_put_on_a_line_is_sent_in_order_control_frames_first() -> None:
     socket = FakeSocket()
-    connection = Connection(SESSION, socket, Limits())
+    connection = connection_on(socket, Limits())
 
     connection.offer(b"1")
     connection.offer(b"2")
-    connection.ping(b"p")
+    connection.ping()
     connection.pong(b"q")
     connection.close(1012)
     await connection.write()
 
     assert socket.sent == [
-        ("pong", b"q"), ("ping", b"p"), ("text", b"1"), ("text", b"2"), ("close", 1012)
+        ("pong", b"q"), ("ping", b""), ("text", b"1"), ("text", b"2"), ("close", 1012)
     ]  # fmt: skip
 
 
 async def test_only_the_latest_ping_of_a_peer_is_answered() -> None:
     socket = FakeSocket()
-    connection = Connection(SESSION, socket, Limits())
+    connection = connection_on(socket, Limits())
 
     connection.pong(b"old")
     connection.pong(b"new")
@@ -88,7 +111,7 @@ async def test_only_the_latest_ping_of_a_peer_is_answered() -> None:
 
 async def test_a_closing_connection_takes_no_more_and_keeps_its_first_code() -> None:
     socket = FakeSocket()
-    connection = Connection(SESSION, socket, Limits())
+    connection = connection_on(socket, Limits())
 
     connection.close(1012)
     connection.close(1000)
@@ -98,29 +121,34 @@ async def test_a_closing_connection_takes_no_more_and_keeps_its_first_code() -> 
     assert socket.sent == [("close", 1012)]
 
 
-async def test_a_full_outbox_closes_the_connection_with_4101_and_drops_what_waits() -> None:
+async def test_what_is_in_no_mailbox_and_does_not_fit_closes_with_4101() -> None:
     socket = FakeSocket()
-    connection = Connection(SESSION, socket, Limits(outbox_frames=2))
+    connection = connection_on(socket, Limits(outbox_frames=2))
 
-    assert connection.offer(b"1")
-    assert connection.offer(b"2")
-    assert not connection.offer(b"3")
+    assert connection.deliver(Delivery(SESSION, b"1", None))
+    assert connection.deliver(Delivery(SESSION, b"2", None))
+    assert not connection.deliver(Delivery(SESSION, b"3", None))
     await connection.write()
 
     assert socket.sent == [("close", 4101)]
 
 
-async def test_an_outbox_is_full_by_bytes_too_but_one_frame_always_fits() -> None:
-    connection = Connection(SESSION, FakeSocket(), Limits(outbox_bytes=10))
+async def test_postbacks_leave_room_for_answers() -> None:
+    socket = FakeSocket()
+    connection = connection_on(socket, Limits(outbox_frames=2))
+    for number in range(2):
+        connection.deliver(Delivery(SESSION, b"%d" % number, None))
 
-    assert connection.offer(b"longer than ten bytes")
-    assert not connection.offer(b"x")
+    assert connection.offer(b"ack")
+    assert connection.offer(b"ack")
+    assert not connection.offer(b"a client that asks on and on and reads nothing")
+    assert connection.close_code == 4101
 
 
 async def test_a_peer_that_takes_nothing_is_cut_off_after_the_stall() -> None:
     socket = FakeSocket()
     socket.taking.clear()
-    connection = Connection(SESSION, socket, Limits(stall=0.05))
+    connection = connection_on(socket, Limits(stall=0.05))
     connection.offer(b"never taken")
 
     await connection.write()
@@ -132,7 +160,7 @@ async def test_a_peer_that_takes_nothing_is_cut_off_after_the_stall() -> None:
 @pytest.mark.slow
 async def test_a_slow_peer_that_takes_something_is_not_cut_off() -> None:
     socket = FakeSocket()
-    connection = Connection(SESSION, socket, Limits(stall=1.5))
+    connection = connection_on(socket, Limits(stall=1.5))
     for number in range(8):
         connection.offer(b"%d" % number)
     connection.close(1000)
@@ -151,7 +179,7 @@ async def test_a_slow_peer_that_takes_something_is_not_cut_off() -> None:
 
 async def test_a_peer_that_does_not_answer_our_close_is_cut_off() -> None:
     socket = FakeSocket()
-    connection = Connection(SESSION, socket, Limits(close=0.05))
+    connection = connection_on(socket, Limits(close=0.05))
 
     connection.close(1012)
     await connection.write()
@@ -162,7 +190,7 @@ async def test_a_peer_that_does_not_answer_our_close_is_cut_off() -> None:
 
 async def test_the_table_unregisters_the_very_connection_that_closed() -> None:
     table = Connections(Limits())
-    old, new = (Connection(SESSION, FakeSocket(), Limits()) for _ in range(2))
+    old, new = (connection_on(FakeSocket(), Limits()) for _ in range(2))
     table.add(old)
     table.add(new)
 
@@ -246,10 +274,11 @@ async def test_a_client_that_takes_nothing_for_10_s_is_cut_off(
 ) -> None:
     deaf = await open_raw(board.url, TARGET, receive_buffer=SMALL)
     body = "x" * 100_000
+    numbers = itertools.count()
     began = asyncio.get_running_loop().time()
     [connection] = board.app[keys.CONNECTIONS] if board.app is not None else []
     while not connection.waiting:  # until neither kernel nor transport takes more
-        await board.postback({"to": SESSION, "body": body})
+        await board.postback({"to": SESSION, "n": next(numbers), "body": body})
 
     async def is_gone() -> bool:
         return await board.metric("switchboard_closes_total", code="4101") == 1

@@ -9,11 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchboard_operator.errors import PostbackRefused
-from switchboard_operator.messages import Postback, concierge_body, parse_broadcast, parse_postbacks
+from switchboard_operator.marks import Mark
+from switchboard_operator.messages import (
+    Delivery,
+    Postback,
+    concierge_body,
+    parse_broadcast,
+    parse_postbacks,
+    tag_place,
+    untagged,
+)
 
 
 def parse(body: bytes, max_bytes: int = 1000, max_items: int = 3) -> list[Postback]:
-    return parse_postbacks(body, max_bytes=max_bytes, max_items=max_items)
+    return parse_postbacks(body, "key", max_bytes=max_bytes, max_items=max_items)
 
 
 # To the Concierge
@@ -63,16 +72,16 @@ def test_any_message_reaches_the_concierge_as_it_was_said(message: str) -> None:
     ids=["least", "white space", "escapes", "repeated key", "not ASCII"],
 )
 def test_a_postback_is_kept_byte_for_byte(body: bytes) -> None:
-    assert parse(body) == [Postback("alice", body)]
+    assert parse(body) == [Postback("alice", body, "key.0")]
 
 
 def test_an_array_is_taken_apart_into_the_bytes_of_its_items() -> None:
     items = parse(b' [ {"to":"a"} ,\n{ "to" : "b" },{"n":1.0,"to":"a"}\t] ')
 
     assert items == [
-        Postback("a", b'{"to":"a"}'),
-        Postback("b", b'{ "to" : "b" }'),
-        Postback("a", b'{"n":1.0,"to":"a"}'),
+        Postback("a", b'{"to":"a"}', "key.0"),
+        Postback("b", b'{ "to" : "b" }', "key.1"),
+        Postback("a", b'{"n":1.0,"to":"a"}', "key.2"),
     ]
 
 
@@ -131,7 +140,7 @@ def test_max_bytes_bounds_each_postback_and_not_the_array(form: str, spare: int)
     body = (form % postback).encode()
 
     if spare == 0:
-        assert parse(body, len(postback))[-1] == Postback("alice", postback.encode())
+        assert parse(body, len(postback))[-1].body == postback.encode()
         return
     with pytest.raises(PostbackRefused) as refused:
         parse(body, len(postback) + spare)
@@ -156,13 +165,12 @@ def test_no_body_raises_anything_but_a_refusal(body: bytes) -> None:
     [
         b'{"to":"alice"}',
         b' { "n" : 1.0, "to" : "alice" }\n',
-        b'{"switchboard":"k3f9:41","to":"alice"}',
         b'{"to":"alice","body":"' + b"x" * 1_000_000 + b'"}',
     ],
-    ids=["least", "white space", "tagged", "longer than a request may be"],
+    ids=["least", "white space", "longer than a request may be"],
 )
 def test_a_broadcast_is_kept_byte_for_byte(data: bytes) -> None:
-    assert parse_broadcast(data, max_bytes=len(data)) == Postback("alice", data)
+    assert parse_broadcast(data, max_bytes=len(data)) == Delivery("alice", data, None)
 
 
 @pytest.mark.parametrize(
@@ -182,3 +190,53 @@ def test_a_broadcast_that_is_too_long_is_refused() -> None:
         parse_broadcast(b'{"to":"alice"}', max_bytes=13)
 
     assert refused.value.status == 413
+
+
+TAGGED = {
+    "tagged": (b'{"switchboard":"k3f9:41","to":"a"}', b'{"to":"a"}', Mark("k3f9", 41)),
+    "white space": (
+        b' \n{"switchboard":"k3f9:41", "to":"a"} ',
+        b' \n{ "to":"a"} ',
+        Mark("k3f9", 41),
+    ),
+    "no id": (b'{"switchboard":"","to":"a"}', b'{"to":"a"}', None),
+    "its own key besides": (
+        b'{"switchboard":"k3f9:41","switchboard":"k3f9:99","to":"a"}',
+        b'{"switchboard":"k3f9:99","to":"a"}',
+        Mark("k3f9", 41),
+    ),
+    "not first": (
+        b'{"to":"a","switchboard":"k3f9:41"}',
+        b'{"to":"a","switchboard":"k3f9:41"}',
+        None,
+    ),
+    "absurd": (
+        b'{"switchboard":"K:-1","to":"a"}',
+        b'{"switchboard":"K:-1","to":"a"}',
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize(("data", "body", "mark"), TAGGED.values(), ids=TAGGED)
+def test_a_tag_is_read_at_the_head_alone_and_cut_out(
+    data: bytes, body: bytes, mark: Mark | None
+) -> None:
+    assert parse_broadcast(data, max_bytes=1000) == Delivery("a", body, mark)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"to":"a"}',
+        b' {"switchboard":"k3f9:41","to":"a"}',
+        b'{"switchboard":"","to":"a"}',
+        b'{"switchboard":"K:1","to":"a"}',
+    ],
+)
+def test_whatever_a_body_begins_with_it_comes_out_as_it_went_in(body: bytes) -> None:
+    cut = tag_place(body)
+    with_tag = body[:cut] + b'"switchboard":"k3f9:7",' + body[cut:]
+
+    assert parse_broadcast(untagged(body), max_bytes=1000) == Delivery("a", body, None)
+    assert parse_broadcast(with_tag, max_bytes=1000) == Delivery("a", body, Mark("k3f9", 7))

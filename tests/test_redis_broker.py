@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from switchboard_operator.broker.redis import RedisBroker
 from switchboard_operator.limits import Limits
-from switchboard_operator.messages import Postback
+from switchboard_operator.messages import Delivery, Postback
 from switchboard_operator.metrics import Metrics
 from tests.fakes import FakeConcierge
 from tests.proxy import Proxy
@@ -35,6 +35,7 @@ from tests.switchboards import (
     switchboard_process,
     variables,
 )
+from tests.test_connections import RULES
 
 pytestmark = pytest.mark.slow  # each waits for a Redis to be missed and found
 
@@ -130,7 +131,9 @@ async def test_what_we_publish_is_what_an_original_instance_can_deliver(
             message = await original.get_message(ignore_subscribe_messages=True, timeout=1)
             if message is not None and b"probe" not in message["data"]:
                 break
-    assert json.loads(message["data"]) == {"to": SESSION, "body": "Hi"}
+    content = json.loads(message["data"])
+    assert next(iter(content)) == "switchboard"
+    assert content == {"switchboard": content["switchboard"], "to": SESSION, "body": "Hi"}
 
 
 async def test_postbacks_wait_out_a_redis_that_was_killed(
@@ -181,7 +184,7 @@ async def test_a_subscription_that_redis_ends_is_made_anew(
     socket = await second.connect()
 
     assert await redis.call("CLIENT", "KILL", "TYPE", "pubsub") == 2
-    await eventually(lambda: caplog.text.count("redis is missed") == 2)
+    await eventually(lambda: caplog.text.count("redis is missed") == 3)
     await ready(second)
     await ready(first)
     await first.postback({"to": SESSION, "n": 1})
@@ -301,22 +304,29 @@ async def test_what_cannot_be_published_before_the_end_is_counted_in_the_log(
 @pytest.mark.plants_a_bug
 async def test_a_bug_in_delivery_does_not_leave_an_instance_deaf(redis: RedisServer) -> None:
     metrics = Metrics("test")
-    broker = RedisBroker(redis.url, QUICK, metrics, verify=True)
+    broker = RedisBroker(redis.url, RULES, QUICK, metrics, verify=True)
     got: list[bytes] = []
 
-    def deliver(postback: Postback) -> None:
-        got.append(postback.body)
-        if len(got) == 1:
-            raise ZeroDivisionError
+    class Subscriber:
+        def deliver(self, delivery: Delivery) -> None:
+            got.append(delivery.body)
+            if len(got) == 1:
+                raise ZeroDivisionError
 
-    async with broker.listen(deliver):
+        def resync(self) -> None:
+            """Nothing to look for."""
+
+        def sockets_of(self, _session: str) -> int:
+            return 0
+
+    async with broker.listen(Subscriber()):
         await eventually(lambda: broker.health().listening)
-        await broker.publish([Postback(SESSION, b'{"to":"x","n":1}')])
+        await broker.publish([Postback(SESSION, b'{"to":"x","n":1}', "first")])
         await eventually(lambda: len(got) == 1)
         await eventually(lambda: not broker.health().listening)
 
         await eventually(lambda: broker.health().listening)
-        await broker.publish([Postback(SESSION, b'{"to":"x","n":2}')])
+        await broker.publish([Postback(SESSION, b'{"to":"x","n":2}', "second")])
         await eventually(lambda: len(got) == 2)
 
     assert metrics.task_failures._value.get() == 1
@@ -380,8 +390,8 @@ async def test_user_password_and_database_are_those_of_the_url(concierge: FakeCo
 
             clients = (await redis.call("CLIENT", "LIST")).decode()
 
-        assert clients.count("user=operator") == 2
-        assert clients.count("db=7") == 2
+        assert clients.count("user=operator") == 3
+        assert clients.count("db=7") == 3
 
 
 async def test_a_wrong_password_is_told_once_and_never_shown(
@@ -390,11 +400,11 @@ async def test_a_wrong_password_is_told_once_and_never_shown(
     async with redis_server(["--requirepass", "right"]) as redis:
         url = f"redis://:not-the-word@127.0.0.1:{redis.port}"
         async with switchboard(concierge.url, QUICK, REDISCLOUD_URL=url) as board:
-            await eventually(lambda: caplog.text.count("redis is missed") == 2)
+            await eventually(lambda: caplog.text.count("redis is missed") == 3)
             await asyncio.sleep(0.5)  # several attempts more
 
             assert (await board.get("/ready"))[0] == 503
-            assert caplog.text.count("redis is missed") == 2
+            assert caplog.text.count("redis is missed") == 3
             assert "not-the-word" not in caplog.text
 
 
@@ -413,7 +423,7 @@ async def test_a_tls_redis_is_verified_unless_that_is_switched_off(
             if verify == "0":
                 await ready(board)
             else:
-                await eventually(lambda: caplog.text.count("redis is missed") == 2)
+                await eventually(lambda: caplog.text.count("redis is missed") == 3)
                 assert (await board.get("/ready"))[0] == 503
 
 

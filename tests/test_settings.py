@@ -32,6 +32,10 @@ DEFAULTS: Final[dict[str, Any]] = {
     "concierge_concurrency": 100,
     "concierge_idempotent": False,
     "concierge_accept_md5": False,
+    "offline_reply": "",
+    "mailbox_size": 100,
+    "mailbox_ttl": 86_400,
+    "session_lifetime": 2_592_000,
     "pre_drain_seconds": 0.0,
     "drain_seconds": 1.0,
     "metrics_token": "",
@@ -127,6 +131,10 @@ GOOD: Final[dict[str, list[tuple[str, Any]]]] = {
     "CONCIERGE_CONCURRENCY": [("1", 1), ("10000", 10_000)],
     "CONCIERGE_IDEMPOTENT": [("1", True)],
     "CONCIERGE_ACCEPT_MD5": [("1", True)],
+    "OFFLINE_REPLY": [("Back soon!", "Back soon!")],
+    "MAILBOX_SIZE": [("0", 0), ("100000", 100_000)],
+    "MAILBOX_TTL": [("1", 1), ("31536000", 31_536_000)],
+    "SESSION_LIFETIME": [("1", 1), ("31536000", 31_536_000)],
     "PRE_DRAIN_SECONDS": [("0", 0.0), ("11", 11.0)],
     "DRAIN_SECONDS": [("0", 0.0), ("2.5", 2.5)],
     "METRICS_TOKEN": [("any text, at all", "any text, at all")],
@@ -214,6 +222,9 @@ BAD: Final[dict[str, list[str]]] = {
     "CONCIERGE_CONCURRENCY": [*_BAD_WHOLE, "0", "10001"],
     "CONCIERGE_IDEMPOTENT": _BAD_FLAGS,
     "CONCIERGE_ACCEPT_MD5": _BAD_FLAGS,
+    "MAILBOX_SIZE": [*_BAD_WHOLE, "100001"],
+    "MAILBOX_TTL": [*_BAD_WHOLE, "0", "31536001"],
+    "SESSION_LIFETIME": [*_BAD_WHOLE, "0", "31536001"],
     "PRE_DRAIN_SECONDS": [*_BAD_NUMBERS, "12.1"],
     "DRAIN_SECONDS": [*_BAD_NUMBERS, "13"],
     "LOG_LEVEL": ["verbose", "10", "info,debug"],
@@ -239,7 +250,7 @@ def test_a_bad_value_gets_a_line_with_variable_reason_and_example(name: str, tex
 
 
 def test_bad_values_are_shown_for_every_variable_but_those_that_take_any_text() -> None:
-    assert set(variables()) - set(BAD) == {"SWITCHBOARD_HOST", "METRICS_TOKEN"}
+    assert set(variables()) - set(BAD) == {"SWITCHBOARD_HOST", "METRICS_TOKEN", "OFFLINE_REPLY"}
 
 
 def test_what_is_required_and_missing_is_told_at_once() -> None:

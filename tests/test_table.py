@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from switchboard_operator import frames
+from switchboard_operator.broker.memory_mailbox import MemoryMailbox
 from switchboard_operator.connection import Connection
 from switchboard_operator.connections import Connections
 from switchboard_operator.downlink import Downlink
 from switchboard_operator.limits import Limits
-from switchboard_operator.messages import Postback
+from switchboard_operator.messages import Delivery
 from switchboard_operator.metrics import Metrics
+from tests.test_connections import RULES
 
 SESSIONS = ("a", "b", "c")
 METRICS = Metrics("test")  # nothing here looks at them, and they are slow to make
@@ -70,6 +73,7 @@ class World:
         self.limits = Limits(sockets_per_session=3)
         self.table = Connections(self.limits)
         self.downlink = Downlink(self.table, METRICS)
+        self.mailbox = MemoryMailbox(RULES)
         self.open: list[Client] = []
         self.all: list[Client] = []
         self._dice = random.Random(seed)
@@ -96,7 +100,8 @@ class World:
 
     def _open(self, session: str) -> None:
         peer = Peer(self._dice)
-        connection = Connection(session, peer, self.limits)
+        connection = Connection(peer, frames.CLASSIC, self.mailbox, self.limits)
+        connection.join(session, after=None)
         self.table.add(connection)
         client = Client(connection, peer, asyncio.create_task(connection.write()))
         self.open.append(client)
@@ -108,7 +113,7 @@ class World:
         for client in self.open:
             if client.connection.session == session and not client.connection.closing:
                 client.due.append(body)
-        self.downlink.deliver(Postback(session, body))
+        self.downlink.deliver(Delivery(session, body, None))
 
     async def _leave(self, client: Client) -> None:
         self.open.remove(client)

@@ -15,17 +15,21 @@ from typing import cast
 import pytest
 from aiohttp.client import ClientWebSocketResponse
 
+from switchboard_operator.broker.memory import MemoryBroker
 from switchboard_operator.concierge import Concierge
+from switchboard_operator.connections import Connections
+from switchboard_operator.feedback import Feedback
 from switchboard_operator.limits import Limits
 from switchboard_operator.messages import UserMessage
 from switchboard_operator.metrics import Metrics
-from switchboard_operator.rate_limiter import RateLimiter
+from switchboard_operator.settings import Settings
 from switchboard_operator.uplink import Uplink
 from tests.conftest import OpenRaw
 from tests.fakes import FakeConcierge, Incoming
 from tests.raw import TEXT
 from tests.redis_server import free_port
-from tests.switchboards import ROOT, SESSION, Switchboard, eventually, switchboard
+from tests.switchboards import ROOT, SESSION, Switchboard, eventually, switchboard, variables
+from tests.test_connections import RULES
 
 QUICK = Limits(retry_first=0.02, retry_longest=0.1, retry_total=0.5)
 
@@ -209,6 +213,14 @@ async def test_a_link_that_dies_after_sending_leaves_the_outcome_unknown(
         assert connections == (1 if outcome == "concierge_timeout" else 2)
 
 
+def uplink_to(concierge: object, metrics: Metrics) -> Uplink:
+    settings = Settings.read(variables("http://127.0.0.1:9", RATE_LIMIT="0"))
+    limits = Limits()
+    broker = MemoryBroker(RULES, limits)
+    feedback = Feedback(Connections(limits), broker, "", 60)
+    return Uplink(cast("Concierge", concierge), broker.leases, feedback, settings, limits, metrics)
+
+
 class BuggyConcierge:
     """Fails on one message as only a bug can."""
 
@@ -226,7 +238,7 @@ async def test_a_bug_costs_one_message_and_is_counted_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     concierge, metrics = BuggyConcierge(), Metrics("test")
-    uplink = Uplink(cast("Concierge", concierge), RateLimiter(0, 1), 1, Limits(), metrics)
+    uplink = uplink_to(concierge, metrics)
 
     for number in range(4):
         uplink.put(UserMessage(SESSION, str(number), b"%d" % number, 0.0))
@@ -244,8 +256,7 @@ async def test_what_is_not_settled_at_the_end_is_counted_in_the_log(
         async def post(self, _message: UserMessage) -> None:
             await asyncio.Event().wait()
 
-    rate = RateLimiter(0, 1)
-    uplink = Uplink(cast("Concierge", Silent()), rate, 1, Limits(), Metrics("test"))
+    uplink = uplink_to(Silent(), Metrics("test"))
     async with uplink:
         for number in range(10):
             uplink.put(UserMessage(SESSION, str(number), b"", 0.0))

@@ -1,13 +1,26 @@
 """What the switchboard asks of a broker, whichever it is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from switchboard_operator.messages import Postback
+from switchboard_operator import connection
+from switchboard_operator.marks import Mark
+from switchboard_operator.messages import Delivery, Postback
 
-Deliver = Callable[[Postback], None]
+
+class Subscriber(Protocol):
+    """Who listens to a broker."""
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take a postback that was published."""
+
+    def resync(self) -> None:
+        """Note that postbacks may have gone unheard before now."""
+
+    def sockets_of(self, session: str) -> int:
+        """Return how many sockets of *session* are here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +28,14 @@ class Receipt:
     """
     What became of a publication.
 
-    `confirmed`: every instance that is listening has it. Not confirmed: it is held and will be
-    published later.
+    `confirmed`: every instance that is listening has it, and the mailbox too. Not confirmed: it is
+    held and will be published later. `marks` are the ids, `repeated` says that all was published
+    before.
     """
 
     confirmed: bool
+    marks: tuple[Mark | None, ...] = ()
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +51,60 @@ class Health:
     listening: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """
+    Whether this instance may post a session's messages, and what became of the one in question.
+
+    `outcome` is None if that is not known.
+    """
+
+    granted: bool
+    outcome: str | None = None
+
+
+class Leases(Protocol):
+    """Sees to it that one instance at a time posts a session's messages, and none twice."""
+
+    async def claim(self, session: str, cid: str) -> Claim:
+        """Take the session's lease, or renew it, and look up what became of *cid*."""
+
+    def hold(self, session: str) -> None:
+        """Take the session's lease if nobody has it, without waiting for an answer."""
+
+    def settle(self, session: str, cid: str, outcome: str) -> None:
+        """Keep what became of *cid*."""
+
+    def release(self, session: str) -> None:
+        """Give the session's lease up, after all that was settled."""
+
+
+class Mailbox(connection.Mailbox, Protocol):
+    """Keeps the latest postbacks of each session, and how far its user has proven to have them."""
+
+    async def erase(self, session: str) -> None:
+        """Forget all of *session*. Raises BrokerUnavailable."""
+
+
 class Broker(Protocol):
     """Takes postbacks on any instance and hands them to every instance."""
 
-    def listen(self, deliver: Deliver) -> AbstractAsyncContextManager[None]:
-        """Call *deliver* with each postback published anywhere, in order, within the context."""
+    @property
+    def mailbox(self) -> Mailbox:
+        """Return the mailbox that is joined to it."""
+
+    @property
+    def leases(self) -> Leases:
+        """Return the leases that instances joined by it agree on."""
+
+    def listen(self, subscriber: Subscriber) -> AbstractAsyncContextManager[None]:
+        """Tell *subscriber* of each postback published anywhere, in order, within the context."""
 
     async def publish(self, postbacks: Sequence[Postback]) -> Receipt:
         """Publish *postbacks* in order, all or none. Raises BrokerFull if there is no room."""
+
+    async def sockets(self, session: str) -> int:
+        """Return how many sockets of *session* there are on all instances."""
 
     async def flush(self) -> None:
         """Wait until nothing is held."""

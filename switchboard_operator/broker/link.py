@@ -3,7 +3,7 @@
 import asyncio
 import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Never
 
@@ -11,13 +11,15 @@ import structlog
 from redis.asyncio.connection import Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from switchboard_operator.limits import Limits
 
 # What a broken link raises, or a Redis that can't be talked to; a TimeoutError is an OSError.
 LINK_ERRORS = (RedisError, OSError)
 STEADY = 1.0  # seconds after which a link that works is worth a line in the log
+
+Command = tuple[str | bytes | int, ...]
 
 log = structlog.get_logger()
 
@@ -33,6 +35,22 @@ class Link:
         """Send *command* and return the reply. Raises one of LINK_ERRORS."""
         await self._connection.send_command(*command, check_health=False)
         return await self._connection.read_response()
+
+    async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
+        """
+        Send *commands* in one go and return their replies; what Redis refuses has its error there.
+
+        Raises one of LINK_ERRORS if the link breaks.
+        """
+        packed = self._connection.pack_commands(commands)
+        await self._connection.send_packed_command(packed, check_health=False)
+        return [await self._reply() for _ in commands]
+
+    async def _reply(self) -> Any:
+        try:
+            return await self._connection.read_response()
+        except ResponseError as exc:
+            return exc
 
     async def next_message(self) -> list[Any]:
         """Wait for the next message of a subscription, however long. Raises one of LINK_ERRORS."""

@@ -9,11 +9,13 @@ from typing import Never
 from msgspec import json
 
 from switchboard_operator import messages
-from switchboard_operator.broker.base import Deliver
+from switchboard_operator.broker.base import Receipt, Subscriber
 from switchboard_operator.broker.link import LINK_ERRORS, Link, OpenLink, Reconnector
+from switchboard_operator.broker.presence import QUESTION_OR_ANSWER, Presence
 from switchboard_operator.broker.publisher import CHANNEL, Publisher
 from switchboard_operator.errors import PostbackRefused
 from switchboard_operator.limits import Limits
+from switchboard_operator.messages import Postback
 from switchboard_operator.metrics import Metrics
 
 SMALL = 1024  # bytes that a message counts for beyond its own, since many small ones take time too
@@ -32,17 +34,24 @@ class Listener:
     """
 
     def __init__(
-        self, open_link: OpenLink, publisher: Publisher, limits: Limits, metrics: Metrics
+        self,
+        open_link: OpenLink,
+        publisher: Publisher,
+        presence: Presence,
+        limits: Limits,
+        metrics: Metrics,
     ) -> None:
-        """Listen over links from *open_link*; probe by *publisher*."""
+        """Listen over links from *open_link*; probe by *publisher*, answer by *presence*."""
         self._links = Reconnector("listener", open_link, limits)
         self._publisher = publisher
+        self._presence = presence
         self._limits = limits
         self._metrics = metrics
         self._probe_address = (
             f"~probe.{uuid.uuid4().hex}"  # no session's: `~` is not in their alphabet
         )
         self._probe = json.encode({"to": self._probe_address})
+        self._probes = 0
         self._heard = asyncio.Event()
         self._received = 0  # messages, as a measure of progress
 
@@ -51,15 +60,16 @@ class Listener:
         """Tell whether the subscription works, as far as the last probe knows."""
         return self._links.up
 
-    async def run(self, deliver: Deliver) -> Never:
-        """Call *deliver* with every postback, over one subscription after the other."""
-        await self._links.run(lambda link: self._listen_on(link, deliver))
+    async def run(self, subscriber: Subscriber) -> Never:
+        """Tell *subscriber* of every postback, over one subscription after the other."""
+        await self._links.run(lambda link: self._listen_on(link, subscriber))
 
-    async def _listen_on(self, link: Link, deliver: Deliver) -> Never:
+    async def _listen_on(self, link: Link, subscriber: Subscriber) -> Never:
         await link.call("SUBSCRIBE", CHANNEL)
         self._links.works()
+        subscriber.resync()
         tasks = [
-            asyncio.create_task(self._read(link, deliver)),
+            asyncio.create_task(self._read(link, subscriber)),
             asyncio.create_task(self._resume_and_probe()),
         ]
         try:
@@ -73,26 +83,28 @@ class Listener:
         failures = [end for end in ends if isinstance(end, Exception)]
         raise min(failures, key=lambda failure: isinstance(failure, LINK_ERRORS))
 
-    async def _read(self, link: Link, deliver: Deliver) -> Never:
+    async def _read(self, link: Link, subscriber: Subscriber) -> Never:
         unwritten = 0  # bytes delivered since writers had a turn
         while True:
             _, _, data = await link.next_message()
             self._received += 1
             try:
-                postback = messages.parse_broadcast(data, max_bytes=self._limits.array_bytes)
+                delivery = messages.parse_broadcast(data, max_bytes=self._limits.array_bytes)
             except PostbackRefused:
-                self._take_junk(data)
+                self._take_junk(data, subscriber)
             else:
-                deliver(postback)
+                subscriber.deliver(delivery)
             unwritten += len(data) + SMALL
             if unwritten > self._limits.burst_bytes:
                 unwritten = 0
                 await asyncio.sleep(0)
 
-    def _take_junk(self, data: bytes) -> None:
-        """Count what is no postback, but for our own probe."""
+    def _take_junk(self, data: bytes, subscriber: Subscriber) -> None:
+        """Count what is no postback, but for what instances say to each other."""
         if data == self._probe:
             self._heard.set()
+        elif data.startswith(QUESTION_OR_ANSWER):
+            self._presence.take(data, subscriber)
         elif not data.startswith(b'{"to":"~probe.'):
             self._metrics.rejects.labels("broadcast").inc()
 
@@ -100,16 +112,20 @@ class Listener:
         # Other instances were cut off by the same outage: they get the time to be back, too.
         await asyncio.sleep(self._limits.redis_settle)
         self._publisher.resume()
-        published: asyncio.Future[None] | None = None
+        published: asyncio.Future[Receipt] | None = None
         while True:
             await asyncio.sleep(self._limits.probe_every)
             self._heard.clear()
             if published is None or published.done():
-                published = self._publisher.put_probe(self._probe)
+                published = self._publisher.put_probe(self._next_probe())
             # One that is not published says nothing about our hearing, and is waited for.
             done, _ = await asyncio.wait({published}, timeout=self._limits.probe_answer)
             if done:
                 await self._hear_probe()
+
+    def _next_probe(self) -> Postback:
+        self._probes += 1
+        return Postback(self._probe_address, self._probe, str(self._probes))
 
     async def _hear_probe(self) -> None:
         """

@@ -4,38 +4,65 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from switchboard_operator.broker.base import Deliver, Health, Receipt
-from switchboard_operator.messages import Postback
+from switchboard_operator import marks
+from switchboard_operator.broker.base import Health, Receipt, Subscriber
+from switchboard_operator.broker.memory_leases import MemoryLeases
+from switchboard_operator.broker.memory_mailbox import MemoryMailbox
+from switchboard_operator.broker.recent import Recent
+from switchboard_operator.limits import Limits
+from switchboard_operator.mailbox import MailboxRules
+from switchboard_operator.marks import Mark
+from switchboard_operator.messages import Delivery, Postback
 
 
 class MemoryBroker:
     """Stands in for Redis where a single instance runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: MailboxRules, limits: Limits) -> None:
         """Begin with nobody listening."""
-        self._deliver: Deliver | None = None
+        self.mailbox = MemoryMailbox(rules)
+        self.leases = MemoryLeases(limits)
+        self._once = Recent(rules.once_lifetime, limits.once)
+        self._subscriber: Subscriber | None = None
 
     @asynccontextmanager
-    async def listen(self, deliver: Deliver) -> AsyncIterator[None]:
-        """Call *deliver* with each postback, in order, within the context."""
-        self._deliver = deliver
+    async def listen(self, subscriber: Subscriber) -> AsyncIterator[None]:
+        """Tell *subscriber* of each postback, in order, within the context."""
+        self._subscriber = subscriber
         try:
             yield
         finally:
-            self._deliver = None
+            self._subscriber = None
 
     async def publish(self, postbacks: Sequence[Postback]) -> Receipt:
         """Hand *postbacks* over before returning; the writers have a turn in between."""
+        ids: list[Mark | None] = []
+        repeated = True
         for postback in postbacks:
-            if self._deliver is not None:
-                self._deliver(postback)
+            became = self._once.get(postback.session, postback.key)
+            if became is None:
+                repeated = False
+                ids.append(self._publish(postback))
+            else:
+                ids.append(marks.parse(became))
             if len(postbacks) > 1:
                 await asyncio.sleep(0)
-        return Receipt(confirmed=True)
+        return Receipt(confirmed=True, marks=tuple(ids), repeated=repeated)
+
+    def _publish(self, postback: Postback) -> Mark | None:
+        mark = self.mailbox.add(postback.session, postback.body)
+        self._once.put(postback.session, postback.key, str(mark or ""))
+        if self._subscriber is not None:
+            self._subscriber.deliver(Delivery(postback.session, postback.body, mark))
+        return mark
+
+    async def sockets(self, session: str) -> int:
+        """Return how many sockets of *session* there are."""
+        return self._subscriber.sockets_of(session) if self._subscriber is not None else 0
 
     async def flush(self) -> None:
         """Return at once: nothing is ever held."""
 
     def health(self) -> Health:
         """Tell whether somebody listens; there is no Redis."""
-        return Health(redis=None, listening=self._deliver is not None)
+        return Health(redis=None, listening=self._subscriber is not None)

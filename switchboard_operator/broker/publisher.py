@@ -7,34 +7,57 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Never
+from typing import Any, Never
 
 import structlog
-from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import ResponseError
 
-from switchboard_operator.broker.link import LINK_ERRORS, Link, OpenLink, Reconnector
+from switchboard_operator import marks
+from switchboard_operator.broker import keys, scripts
+from switchboard_operator.broker.base import Receipt
+from switchboard_operator.broker.link import LINK_ERRORS, Command, Link, OpenLink, Reconnector
 from switchboard_operator.errors import BrokerFull
 from switchboard_operator.limits import Limits
 from switchboard_operator.logs import Occasions
+from switchboard_operator.mailbox import MailboxRules
+from switchboard_operator.marks import Mark
+from switchboard_operator.messages import Postback, tag_place, untagged
 from switchboard_operator.metrics import Metrics
 
 CHANNEL = "bot-message"
 LEAST_BATCH = 16 * 1024  # bytes in one call on the slowest of links, or one message
-NUMBER_LIFETIME = 86400  # seconds that Redis remembers what this publisher has published
-
-_SCRIPT = Path(__file__).with_name("publish.lua").read_text()
+PROBE_LIFETIME = 60  # seconds
+REPEATED, BARE = 1, 2  # what publish.lua says of a postback
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Entry:
-    """A message that waits; `done` is there for the last of those that were put together."""
+class _Publication:
+    """Messages that were put together, and what has become of those at their head."""
 
-    message: bytes
-    is_postback: bool  # a probe is not, and nothing to lose
-    done: asyncio.Future[None] | None
+    def __init__(self, count: int, *, is_probe: bool) -> None:
+        self.done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self.is_probe = is_probe  # which is nothing to lose
+        self._waiting = count
+        self._marks: list[Mark | None] = []
+        self._repeated = True  # until one was not
+
+    def confirm(self, mark: Mark | None, *, repeated: bool) -> None:
+        self._marks.append(mark)
+        self._repeated = self._repeated and repeated
+        self._waiting -= 1
+        if not self._waiting:
+            self.done.set_result(Receipt(True, tuple(self._marks), self._repeated))
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """A message that waits."""
+
+    body: bytes
+    command: Command
+    publication: _Publication
+    in_doubt: bool = False  # it was sent before: if Redis has had it, then from us
 
 
 class Publisher:
@@ -42,24 +65,26 @@ class Publisher:
     Publishes messages in the order in which they were put.
 
     Its queue is the hold: what Redis has not confirmed stays at its head, and is sent again on the
-    next link. Messages are numbered, so Redis knows those that it has had all the same.
+    next link. Each postback has a key, so Redis knows those that it has had all the same.
     """
 
-    def __init__(self, open_link: OpenLink, limits: Limits, metrics: Metrics) -> None:
-        """Publish over links from *open_link*."""
+    def __init__(
+        self, open_link: OpenLink, rules: MailboxRules, limits: Limits, metrics: Metrics
+    ) -> None:
+        """Publish over links from *open_link*, and into mailboxes as *rules* say."""
         self._links = Reconnector("publisher", open_link, limits)
+        self._rules = rules
         self._limits = limits
         self._script_errors = metrics.script_errors
-        self._key = f"switchboard:publisher:{uuid.uuid4().hex}"
         self._queue: deque[_Entry] = deque()
         self._held = 0  # postbacks
         self._held_bytes = 0
-        self._first = 1  # the number of the message at the queue's head
         self._batch_bytes = limits.batch_bytes  # less while links break under that much
         self._paused = True
         self._wake = asyncio.Event()
         self._emptied = asyncio.Event()
         self._complaints = Occasions(limits.log_interval)
+        self._check_key = keys.lease(f"~check.{uuid.uuid4().hex}")  # no session's
 
     @property
     def up(self) -> bool:
@@ -71,33 +96,50 @@ class Publisher:
         """Return the number of postbacks that Redis has not confirmed."""
         return self._held
 
-    def put(self, messages: Sequence[bytes]) -> asyncio.Future[None]:
+    def put(self, postbacks: Sequence[Postback]) -> asyncio.Future[Receipt]:
         """
         Queue postbacks; the future is done when all are published.
 
         Raises:
             BrokerFull: there is no room for them.
         """
-        size = sum(map(len, messages))
-        too_many = self._held + len(messages) > self._limits.held_postbacks
+        size = sum(len(postback.body) for postback in postbacks)
+        too_many = self._held + len(postbacks) > self._limits.held_postbacks
         if too_many or self._held_bytes + size > self._limits.held_bytes:
             raise BrokerFull
-        return self._append(messages, size, is_postback=True)
+        self._held += len(postbacks)
+        self._held_bytes += size
+        return self._append(postbacks, self._rules.once_lifetime, is_probe=False)
 
-    def put_probe(self, probe: bytes) -> asyncio.Future[None]:
+    def put_probe(self, probe: Postback) -> asyncio.Future[Receipt]:
         """Queue *probe*, which goes the way of postbacks but is nothing to lose."""
-        return self._append([probe], 0, is_postback=False)
+        return self._append([probe], PROBE_LIFETIME, is_probe=True)
 
     def _append(
-        self, messages: Sequence[bytes], size: int, *, is_postback: bool
-    ) -> asyncio.Future[None]:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.extend(_Entry(message, is_postback, None) for message in messages[:-1])
-        self._queue.append(_Entry(messages[-1], is_postback, done))
-        self._held += len(messages) if is_postback else 0
-        self._held_bytes += size
+        self, postbacks: Sequence[Postback], lifetime: int, *, is_probe: bool
+    ) -> asyncio.Future[Receipt]:
+        publication = _Publication(len(postbacks), is_probe=is_probe)
+        self._queue.extend(
+            _Entry(postback.body, self._publishing(postback, lifetime), publication)
+            for postback in postbacks
+        )
         self._wake.set()
-        return done
+        return publication.done
+
+    def _publishing(self, postback: Postback, lifetime: int) -> Command:
+        session, rules = postback.session, self._rules
+        return scripts.PUBLISH.call(
+            (keys.once(session, postback.key), keys.state(session), keys.bodies(session)),
+            CHANNEL,
+            postback.body,
+            tag_place(postback.body),
+            marks.new_epoch(),
+            rules.size_for(session),
+            rules.most_bytes,
+            rules.lifetime,
+            rules.state_lifetime,
+            lifetime,
+        )
 
     def resume(self) -> None:
         """Publish from now on: what comes back is heard."""
@@ -137,64 +179,59 @@ class Publisher:
         return bool(self._queue) and not self._paused
 
     async def _check(self, link: Link) -> None:
-        """Do all that publishing does, but with no message: a PING works where writing does not."""
-        try:
-            await self._run_script(link, [])
-        except ReadOnlyError:
-            raise
-        except ResponseError:
+        """Run a script that writes, as publishing does: a PING works where writing does not."""
+        claim = scripts.CLAIM.call((self._check_key, self._check_key), "", 1000 * PROBE_LIFETIME)
+        replies = await scripts.run(link, [claim])
+        # No longer the master: the next link may lead to it.
+        scripts.raise_read_only(replies)
+        if isinstance(replies[0], ResponseError):
             await link.call("PING")
 
-    def _batch(self) -> list[bytes]:
+    def _batch(self) -> list[_Entry]:
         """Return the messages at the head of the queue, as many as go well into one call."""
-        batch: list[bytes] = []
+        batch: list[_Entry] = []
         size = 0
         for entry in islice(self._queue, self._limits.batch_messages):
-            size += len(entry.message)
+            size += len(entry.body)
             if batch and size > self._batch_bytes:
                 break
-            batch.append(entry.message)
+            batch.append(entry)
         return batch
 
-    async def _publish(self, link: Link, batch: list[bytes]) -> None:
+    async def _publish(self, link: Link, batch: list[_Entry]) -> None:
         try:
-            await self._run_script(link, batch)
-        except ReadOnlyError:  # no longer the master: the next link may lead to the one that is
-            raise
-        except ResponseError as exc:
-            await self._publish_bare(link, batch, exc)
+            replies = await scripts.run(link, [entry.command for entry in batch])
         except LINK_ERRORS:
             # A slow link needs smaller calls; what it can take is found out from below.
             self._batch_bytes = max(LEAST_BATCH, self._batch_bytes // 2)
+            for entry in batch:
+                entry.in_doubt = True
             raise
-        else:
-            self._batch_bytes = min(5 * self._batch_bytes // 4, self._limits.batch_bytes)
-            for _ in batch:
-                self._confirm_first()
+        self._batch_bytes = min(5 * self._batch_bytes // 4, self._limits.batch_bytes)
+        for reply in replies:
+            await self._take(link, reply)
 
-    async def _run_script(self, link: Link, batch: list[bytes]) -> None:
-        await link.call(
-            "EVAL", _SCRIPT, 1, self._key, CHANNEL, NUMBER_LIFETIME, self._first, *batch
-        )
+    async def _take(self, link: Link, reply: Any) -> None:
+        """Take what Redis says of the message at the queue's head."""
+        scripts.raise_read_only([reply])
+        if isinstance(reply, ResponseError):
+            await link.call("PUBLISH", CHANNEL, untagged(self._queue[0].body))
+            reply = [b"", BARE]
+        text, what = reply
+        if what == BARE:
+            self._complain()
+        self._confirm_first(marks.parse(text.decode()), repeated=what == REPEATED)
 
-    async def _publish_bare(self, link: Link, batch: list[bytes], error: ResponseError) -> None:
-        """Publish without numbers what the script can't, for want of memory for instance."""
+    def _complain(self) -> None:
         self._script_errors.inc()
         if self._complaints.due("script", asyncio.get_running_loop().time()):
-            log.warning(
-                "redis refuses the script, publishing without it", error=type(error).__name__
-            )
-        for message in batch:
-            await link.call("PUBLISH", CHANNEL, message)
-            self._confirm_first()
+            log.warning("redis keeps nothing, publishing without ids")
 
-    def _confirm_first(self) -> None:
+    def _confirm_first(self, mark: Mark | None, *, repeated: bool) -> None:
         entry = self._queue.popleft()
-        self._first += 1
-        if entry.is_postback:
+        if not entry.publication.is_probe:
             self._held -= 1
-            self._held_bytes -= len(entry.message)
-        if entry.done is not None:
-            entry.done.set_result(None)
+            self._held_bytes -= len(entry.body)
+        entry.publication.confirm(mark, repeated=repeated and not entry.in_doubt)
         if not self._held:
             self._emptied.set()

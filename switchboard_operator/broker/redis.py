@@ -2,16 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Never
 
 import structlog
 
-from switchboard_operator.broker.base import Deliver, Health, Receipt
+from switchboard_operator.broker.base import Health, Receipt, Subscriber
+from switchboard_operator.broker.calls import Calls
 from switchboard_operator.broker.link import linker
 from switchboard_operator.broker.listener import Listener
+from switchboard_operator.broker.presence import Presence
 from switchboard_operator.broker.publisher import Publisher
+from switchboard_operator.broker.redis_leases import RedisLeases
+from switchboard_operator.broker.redis_mailbox import RedisMailbox
+from switchboard_operator.errors import BrokerUnavailable
 from switchboard_operator.limits import Limits
+from switchboard_operator.mailbox import MailboxRules
 from switchboard_operator.messages import Postback
 from switchboard_operator.metrics import Metrics
 
@@ -26,23 +32,31 @@ class RedisBroker:
     when Redis is back.
     """
 
-    def __init__(self, url: str, limits: Limits, metrics: Metrics, *, verify: bool) -> None:
+    def __init__(
+        self, url: str, rules: MailboxRules, limits: Limits, metrics: Metrics, *, verify: bool
+    ) -> None:
         """Use the Redis at *url*; *verify* its certificate if it has one."""
         open_link = linker(url, limits, verify=verify)
         self._limits = limits
         self._metrics = metrics
-        self._publisher = Publisher(open_link, limits, metrics)
-        self._listener = Listener(open_link, self._publisher, limits, metrics)
+        self._publisher = Publisher(open_link, rules, limits, metrics)
+        self._calls = Calls(open_link, limits)
+        self._presence = Presence(self._calls, limits.presence)
+        self._listener = Listener(open_link, self._publisher, self._presence, limits, metrics)
+        self.mailbox = RedisMailbox(self._calls, rules, limits, metrics)
+        self.leases = RedisLeases(self._calls, limits)
         metrics.redis_up.set_function(lambda: self._publisher.up)
         metrics.listener_up.set_function(lambda: self._listener.up)
         metrics.postbacks_held.set_function(lambda: self._publisher.held)
 
     @asynccontextmanager
-    async def listen(self, deliver: Deliver) -> AsyncIterator[None]:
-        """Call *deliver* with each postback published anywhere, in order, within the context."""
+    async def listen(self, subscriber: Subscriber) -> AsyncIterator[None]:
+        """Tell *subscriber* of each postback published anywhere, in order, within the context."""
         tasks = [
             asyncio.create_task(self._keep("publisher", self._publisher.run)),
-            asyncio.create_task(self._keep("listener", lambda: self._listener.run(deliver))),
+            asyncio.create_task(self._keep("listener", lambda: self._listener.run(subscriber))),
+            asyncio.create_task(self._keep("calls", self._calls.run)),
+            asyncio.create_task(self._keep("leases", self.leases.renew)),
         ]
         try:
             yield
@@ -65,13 +79,20 @@ class RedisBroker:
 
     async def publish(self, postbacks: Sequence[Postback]) -> Receipt:
         """Publish *postbacks* in order, or hold them. Raises BrokerFull if no more can be held."""
-        published = self._publisher.put([postback.body for postback in postbacks])
+        published = self._publisher.put(postbacks)
         done, _ = await asyncio.wait({published}, timeout=self._limits.confirm)
-        return Receipt(confirmed=bool(done))
+        return published.result() if done else Receipt(confirmed=False)
+
+    async def sockets(self, session: str) -> int:
+        """Return how many sockets of *session* there are on all instances."""
+        return await self._presence.count(session)
 
     async def flush(self) -> None:
-        """Wait until nothing is held."""
+        """Wait until no postback is held, all cursors are stored and leases given up."""
         await self._publisher.emptied()
+        await self.mailbox.flush()
+        with suppress(BrokerUnavailable):
+            await self._calls.put(("PING",))  # behind all that was called before
 
     def health(self) -> Health:
         """Tell whether Redis answers and our subscription hears."""

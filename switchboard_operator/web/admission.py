@@ -70,6 +70,20 @@ class Admission:
         if not self._any_origin and not self._is_trusted(request):
             raise UpgradeRefused("origin_not_allowed", "this origin may not connect", status=403)
 
+    async def session_asked(self, request: web.Request) -> str | None:
+        """
+        Return the session id that an upgrade names, None if it names none.
+
+        Raises:
+            UpgradeRefused: it is malformed or not the client's to use.
+        """
+        asked = request.query.getall("session", [])
+        if not any(asked):
+            return None
+        return sessions.choose(
+            asked, await self._proven(request), clients_choose=self._clients_choose
+        )
+
     async def session_of(self, request: web.Request) -> tuple[str, Session | None]:
         """
         Return the session id of an upgrade, and the cookie to set if the session rests on one.
@@ -94,6 +108,10 @@ class Admission:
     ) -> None:
         """Put *cookie* on *response*, which must not have been prepared yet."""
         await self._cookies[_is_https(request)].save_session(request, response, cookie)
+
+    async def _proven(self, request: web.Request) -> str | None:
+        cookie = await self._cookie(request) if self._is_trusted(request) else None
+        return cookie.get("id") if cookie is not None else None
 
     async def _cookie(self, request: web.Request) -> Session:
         try:

@@ -1,33 +1,46 @@
-"""One user's socket, seen from the side that reads: what each frame means."""
+"""One user's socket, seen from the side that reads: whatever comes, until it is closed."""
 
 import asyncio
-import uuid
+from typing import Protocol
 
 from aiohttp import WebSocketError, WSMessage, WSMsgType, web
 
 from switchboard_operator import frames
 from switchboard_operator.connection import Connection
-from switchboard_operator.errors import BadFrame
-from switchboard_operator.messages import UserMessage, concierge_body
 from switchboard_operator.web import keys
 from switchboard_operator.web.heartbeat import Heartbeat
 from switchboard_operator.web.sockets import AiohttpSocket
 
 
+class Talk(Protocol):
+    """What a client's text frames mean, in its wire format."""
+
+    def take(self, text: str) -> int | None:
+        """Take a frame; return the code to close with if the client broke the rules."""
+
+    def take_too_long(self, text: str) -> int | None:
+        """Take a frame that is longer than allowed; likewise."""
+
+    def stop(self) -> None:
+        """Note that the socket is closed."""
+
+
 class Conversation:
     """What one socket says: each frame is answered or handed on, none stops the others."""
 
-    def __init__(self, app: web.Application, connection: Connection, socket: AiohttpSocket) -> None:
-        """Listen to *socket* on behalf of *connection*."""
+    def __init__(
+        self, app: web.Application, connection: Connection, socket: AiohttpSocket, talk: Talk
+    ) -> None:
+        """Listen to *socket* on behalf of *connection*; *talk* understands the texts."""
         self._connection = connection
         self._socket = socket
+        self._talk = talk
         self._limits = app[keys.LIMITS]
         self._max_bytes = app[keys.SETTINGS].max_message_bytes
         self._rejects = app[keys.METRICS].rejects
         self._uplink = app[keys.UPLINK]
         self._heartbeat = Heartbeat(connection, self._limits)
-        self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
+        self._began = asyncio.get_running_loop().time()
         self._refused = False  # the client broke the rules, so what it still sends is dropped
 
     async def listen(self) -> None:
@@ -40,6 +53,7 @@ class Conversation:
                     await asyncio.sleep(0)  # frames that are there already make nobody else wait
         finally:
             self._heartbeat.stop()
+            self._talk.stop()
 
     async def finish(self) -> None:
         """See to it that a refusal is heard."""
@@ -53,18 +67,18 @@ class Conversation:
 
     def _take(self, message: WSMessage) -> bool:
         """Deal with a message of the WebSocket; return False if it was the last."""
-        self._heartbeat.heard(pong=message.type is WSMsgType.PONG)
+        self._heartbeat.heard()
         match message.type:
             case WSMsgType.TEXT:
                 self._take_text(message.data)
             case WSMsgType.PING:
                 self._connection.pong(message.data)
             case WSMsgType.PONG:
-                pass
+                self._connection.ponged(message.data)
             case WSMsgType.BINARY:
                 self._refuse(frames.UNSUPPORTED)
             case WSMsgType.CLOSE:
-                self._connection.close(frames.echo(message.data), discard=True)
+                self._connection.closed_by_peer(frames.echo(message.data))
                 return False
             case _:
                 self._note_failure(message.data)
@@ -74,21 +88,15 @@ class Conversation:
     def _take_text(self, data: bytes) -> None:
         if self._refused:
             return
-        if len(data) > self._max_bytes:
-            self._refuse(frames.TOO_BIG)
-            return
         try:
-            self._say(frames.parse(data.decode()))
+            if len(data) > self._max_bytes:
+                code = self._talk.take_too_long(data.decode(errors="replace"))
+            else:
+                code = self._talk.take(data.decode())
         except UnicodeDecodeError:
-            self._refuse(frames.INVALID_TEXT)
-        except BadFrame as exc:
-            self._rejects.labels("bad_frame").inc()
-            self._connection.offer(frames.bad_frame(exc.detail))
-
-    def _say(self, frame: frames.UserFrame) -> None:
-        session = self._connection.session
-        body = concierge_body(session, frame.message, frame.payload)
-        self._uplink.put(UserMessage(session, uuid.uuid4().hex, body, self._loop.time()))
+            code = frames.INVALID_TEXT
+        if code is not None:
+            self._refuse(code)
 
     def _refuse(self, code: int) -> None:
         self._refused = True

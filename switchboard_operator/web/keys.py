@@ -11,6 +11,7 @@ from switchboard_operator.limits import Limits
 from switchboard_operator.logs import Occasions
 from switchboard_operator.metrics import Metrics
 from switchboard_operator.settings import Settings
+from switchboard_operator.tokens import Tokens
 from switchboard_operator.uplink import Uplink
 from switchboard_operator.web.admission import Admission, Room
 from switchboard_operator.web.assets import Assets
@@ -22,6 +23,7 @@ BROKER: web.AppKey[Broker] = web.AppKey("broker", Broker)
 CONCIERGE = web.AppKey("concierge", Concierge)
 CONNECTIONS = web.AppKey("connections", Connections)
 UPLINK = web.AppKey("uplink", Uplink)
+TOKENS = web.AppKey("tokens", Tokens)
 ADMISSION = web.AppKey("admission", Admission)
 ASSETS = web.AppKey("assets", Assets)
 OCCASIONS = web.AppKey("occasions", Occasions)

@@ -20,9 +20,10 @@ class AiohttpSocket:
     what a client says after our Close frame and before its own still counts. Texts arrive as bytes.
     """
 
-    def __init__(self, max_message_bytes: int) -> None:
-        """Prepare to take messages of *max_message_bytes*."""
+    def __init__(self, max_message_bytes: int, subprotocol: str | None = None) -> None:
+        """Prepare to take messages of *max_message_bytes*; select *subprotocol*."""
         self._ws = web.WebSocketResponse(
+            protocols=() if subprotocol is None else (subprotocol,),
             autoclose=False,
             autoping=False,
             heartbeat=None,

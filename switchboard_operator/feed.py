@@ -1,0 +1,94 @@
+"""A connection's place in its session's postbacks: live, or behind and reading the mailbox."""
+
+from collections import deque
+
+from switchboard_operator.mailbox import Page
+from switchboard_operator.marks import NOWHERE, Mark
+
+Numbered = tuple[Mark, bytes]  # a postback's id and its body
+
+
+class Feed:
+    """
+    Decides what a connection sends next, so that nothing is missed, doubled or out of order.
+
+    Live, it takes what follows its mark. Anything else, be it a hole, another epoch or a number
+    that was there before, turns it behind: then pages are read from the mailbox, which alone is
+    believed, and what comes meanwhile is kept `ahead` until the pages reach it.
+    """
+
+    def __init__(self, after: Mark | None) -> None:
+        """Begin behind, *after* a mark or, with None, the session's cursor."""
+        self.after = after  # the mark: what was sent last
+        self.live = False
+        self.ahead_bytes = 0
+        self._ahead: deque[Numbered] = deque()  # without a hole
+        self._heard = False  # something, since the page that is under way was asked for
+
+    @property
+    def ahead(self) -> int:
+        """Return the number of postbacks kept until the pages reach them."""
+        return len(self._ahead)
+
+    def fall_behind(self) -> None:
+        """Trust the mailbox alone: something may have been missed."""
+        self.live = False
+        self._heard = True
+
+    def take(self, mark: Mark, body: bytes, *, room: bool) -> bool:
+        """
+        Take a postback of the channel; return whether it is to be sent now.
+
+        Without *room* it is not kept, and read later.
+        """
+        if self.live and room and self.after is not None and self.after.precedes(mark):
+            self.after = mark
+            return True
+        self.fall_behind()
+        if not room or (self._ahead and not self._ahead[-1][0].precedes(mark)):
+            self._forget_ahead()
+        if room:
+            self._ahead.append((mark, body))
+            self.ahead_bytes += len(body)
+        return False
+
+    def asked(self) -> None:
+        """Note that a page is being asked for."""
+        self._heard = False
+
+    def take_page(self, page: Page | None) -> list[Numbered]:
+        """Take the page that was asked for, None if it can't be read; return what is to be sent."""
+        if page is None:  # nothing is known but what was heard
+            return self._go_live(self.after or NOWHERE)
+        if self._ahead_reaches(page):
+            return self._go_live(page.at(page.start))
+        due = [(page.at(number), body) for number, body in enumerate(page.bodies, start=page.first)]
+        self.after = due[-1][0] if due else page.at(page.start)
+        if self._ahead_reaches(page, self.after.number + 1):
+            return due + self._go_live(self.after)
+        if self.after.number >= page.last and not self._heard:
+            # What is still ahead was said before the page was asked for, and the mailbox knows
+            # nothing of it: somebody has made it up.
+            self._forget_ahead()
+            self.live = True
+        return due
+
+    def _ahead_reaches(self, page: Page, number: int | None = None) -> bool:
+        """Tell whether what was heard goes back to *number*, or to all that the mailbox keeps."""
+        if not self._ahead:
+            return False
+        mark = self._ahead[0][0]
+        epoch = page.epoch or mark.epoch  # where there is none yet, the first one is right
+        return mark.epoch == epoch and mark.number <= (number or page.first)
+
+    def _go_live(self, mark: Mark) -> list[Numbered]:
+        """Turn live at *mark*; return what was heard after it."""
+        due = [heard for heard in self._ahead if heard[0].epoch != mark.epoch or heard[0] > mark]
+        self.after = due[-1][0] if due else mark
+        self._forget_ahead()
+        self.live = True
+        return due
+
+    def _forget_ahead(self) -> None:
+        self._ahead.clear()
+        self.ahead_bytes = 0

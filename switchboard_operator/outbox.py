@@ -1,0 +1,46 @@
+"""Frames that wait for their socket, and how much of that there may be."""
+
+from collections import deque
+
+from switchboard_operator.marks import Mark
+
+
+class Outbox:
+    """A queue of frames, each with the id of the postback in it if it has one."""
+
+    def __init__(self, most: int, most_bytes: int) -> None:
+        """Be full with *most* frames, or *most_bytes* of them."""
+        self._most = most
+        self._most_bytes = most_bytes
+        self._frames: deque[tuple[bytes, Mark | None]] = deque()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self._frames)
+
+    def has_room(self, size: int, *, beside: tuple[int, int] = (0, 0), times: int = 1) -> bool:
+        """
+        Tell whether a frame of *size* bytes fits, as one always does where none is.
+
+        *beside* it a number of frames and of bytes count as well; the bounds hold *times* as much.
+        """
+        frames, content = len(self._frames) + beside[0], self._bytes + beside[1]
+        fits = frames < times * self._most and content + size <= times * self._most_bytes
+        return fits or not frames
+
+    def put(self, frame: bytes, mark: Mark | None = None) -> None:
+        """Append *frame*, whether there is room or not."""
+        self._frames.append((frame, mark))
+        self._bytes += len(frame)
+
+    def pop(self) -> tuple[bytes, Mark | None]:
+        """Return the oldest frame and the id in it."""
+        frame, mark = self._frames.popleft()
+        self._bytes -= len(frame)
+        return frame, mark
+
+    def clear(self) -> None:
+        """Drop all."""
+        self._frames.clear()
+        self._bytes = 0
