@@ -73,7 +73,9 @@ class Connection:
         self.wire = wire
         self.close_code: int | None = None  # ours, or the peer's if it closed first
         self.receipts = Receipts()
-        self.replayed: Callable[[int], None] = _ignore  # told how many postbacks a page brought
+        self.replayed: Callable[[int, int], None] = (
+            _ignore  # told what a page brought, what is lost
+        )
         self.delivered: Callable[[], None] = _ignore  # told when a postback was written
         self._socket = socket
         self._mailbox = mailbox
@@ -250,7 +252,7 @@ class Connection:
         due = self._feed.take_page(page)
         for mark, body in due:
             self._outbox.put(self.wire.message(body, mark), mark)
-        self.replayed(len(due))
+        self.replayed(len(due), self._feed.lost)
         self._wake.set()
 
     def _say_hello(self, page: Page | None) -> None:
@@ -270,8 +272,8 @@ class Connection:
         with StallWatch(self._progress, self._limits.stall, self._stalled):
             while self._ping_due or self._pong is not None or self._outbox:
                 await self._send_next()
-            if self.close_code is not None:
-                await self._end(self.close_code)
+        if self.close_code is not None:
+            await self._end(self.close_code)
         return self.closing
 
     async def _send_next(self) -> None:
@@ -283,10 +285,11 @@ class Connection:
             await self._send_ping()
         else:
             frame, mark = self._outbox.pop()
+            if mark is not None:  # it counts as written while its last bytes wait for room
+                self.receipts.written = mark
             await self._socket.send(frame)
             self.sent_at = self._loop.time()
             if mark is not None:
-                self.receipts.written = mark
                 self.delivered()
 
     async def _send_ping(self) -> None:
@@ -296,13 +299,16 @@ class Connection:
 
     async def _end(self, code: int) -> None:
         """Send the Close frame, once what the client has is known as well as can be."""
-        if self._closes_with_receipt and not self.receipts.complete:
-            await self._send_ping()
+        with StallWatch(self._progress, self._limits.stall, self._stalled):
+            if self._closes_with_receipt and not self.receipts.complete:
+                await self._send_ping()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.last_receipt):
                 await self._last_receipt()
-        if not self._gone:
-            self._close_sent = True
+        if self._gone:
+            return
+        self._close_sent = True
+        with StallWatch(self._progress, self._limits.stall, self._stalled):
             await self._socket.close(code)
 
     async def _last_receipt(self) -> None:

@@ -21,6 +21,7 @@ class Feed:
         """Begin behind, *after* a mark or, with None, the session's cursor."""
         self.after = after  # the mark: what was sent last
         self.live = False
+        self.lost = 0  # postbacks that the last page should have had: too old, or too many
         self.ahead_bytes = 0
         self._ahead: deque[Numbered] = deque()  # without a hole
         self._heard = False  # something, since the page that is under way was asked for
@@ -58,10 +59,13 @@ class Feed:
 
     def take_page(self, page: Page | None) -> list[Numbered]:
         """Take the page that was asked for, None if it can't be read; return what is to be sent."""
+        self.lost = 0
         if page is None:  # nothing is known but what was heard
             return self._go_live(self.after or NOWHERE)
         if self._ahead_reaches(page):
+            self.lost = max(0, self._ahead[0][0].number - page.start - 1)
             return self._go_live(page.at(page.start))
+        self.lost = page.first - page.start - 1
         due = [(page.at(number), body) for number, body in enumerate(page.bodies, start=page.first)]
         self.after = due[-1][0] if due else page.at(page.start)
         if self._ahead_reaches(page, self.after.number + 1):

@@ -20,7 +20,7 @@ class Limits:
     burst_bytes: int = 64 * KIB  # postbacks handed over before the writers have a turn
     receipt_delay: float = 0.2  # from a postback being written to the ping that asks for a receipt
     receipt_every: float = 1.0  # a client is asked at most so often
-    last_receipt: float = 1.0  # a Close frame waits so long for the receipt of what went before it
+    last_receipt: float = 0.5  # a Close frame waits so long for the receipt of what went before it
     open: float = 10.0  # a v1 client has so long for its first frame
     hello: float = 1.0  # a hello waits so long for a mailbox that does not answer
     retry_window: int = 5000  # milliseconds over which clients spread their return

@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 _CONCIERGE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
 _KNOWN_CLOSE_CODES = frozenset(
-    (1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 1013, 4003, 4101)
+    (*range(1000, 1004), *range(1005, 1010), 1011, 1012, 1013, 4001, 4002, 4003, 4101, 4102)
 )
 
 
@@ -31,7 +31,9 @@ class Metrics:
         self.rejects = counter("rejects", "Upgrades and frames refused, by reason.", "reason")
         self.user_messages = counter("user_messages", "User messages, by outcome.", "outcome")
         self.postbacks = counter("postbacks", "Postbacks taken or refused, by outcome.", "outcome")
-        self.deliveries = counter("deliveries", "Postbacks put on a socket's line.", "how")
+        self.deliveries = counter(
+            "deliveries", "Postbacks put on a socket's line, and those that expired before.", "how"
+        )
         self.concierge_seconds = Histogram(
             "switchboard_concierge_seconds",
             "Time the Concierge took to answer a POST.",
@@ -59,6 +61,11 @@ class Metrics:
     def closed(self, code: int) -> None:
         """Count a closed socket; codes that clients make up share one label."""
         self.closes.labels(str(code) if code in _KNOWN_CLOSE_CODES else "other").inc()
+
+    def replayed(self, sent: int, lost: int) -> None:
+        """Count postbacks *sent* from a mailbox, and those *lost* to it: too old, or too many."""
+        self.deliveries.labels("replayed").inc(sent)
+        self.deliveries.labels("expired").inc(lost)
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus's text format."""

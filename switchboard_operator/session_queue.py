@@ -66,14 +66,14 @@ class SessionQueue:
             item.senders.append(sender)
 
     def followers(self, item: Item) -> list[Item]:
-        """Return what came later from the client that has sent *item* last."""
+        """
+        Return what came after *item*, the head, from clients that can send it again.
+
+        Also from other sockets: one of them may be the same client's, before it came back.
+        """
         if not item.senders:
             return []
-        return [
-            other
-            for other in self._items.values()
-            if other is not item and other.senders and other.senders[-1] is item.senders[-1]
-        ]
+        return [other for other in self._items.values() if other is not item and other.senders]
 
     def remove(self, item: Item) -> None:
         """Drop *item*, which is settled, and let those who wait for room look."""

@@ -6,9 +6,15 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
+from aiohttp import WSMsgType
 
+from switchboard_operator.frames_v1 import SUBPROTOCOL
+from switchboard_operator.web import keys
+from tests.conftest import OpenRaw
 from tests.fakes import FakeConcierge
-from tests.switchboards import Switchboard, eventually, signed, switchboard
+from tests.raw import PING, TEXT
+from tests.redis_server import RedisServer, redis_server
+from tests.switchboards import SESSION, Switchboard, eventually, signed, switchboard
 
 pytestmark = pytest.mark.slow
 
@@ -98,3 +104,88 @@ async def test_our_close_frame_must_be_answered_within_10_s(
 
         assert 9.5 < time.monotonic() - began < 13
         writer.close()
+
+
+async def test_a_v1_client_has_10_s_to_open(board: Switchboard) -> None:
+    socket = await board.connect(protocols=(SUBPROTOCOL,))
+    began = time.monotonic()
+
+    message = await socket.receive()
+
+    assert (message.type, message.data) == (WSMsgType.CLOSE, 4102)
+    assert 9.5 < time.monotonic() - began < 13
+
+
+async def test_a_receipt_is_asked_for_200_ms_after_a_postback_and_once_a_second_at_most(
+    board: Switchboard, open_raw: OpenRaw
+) -> None:
+    raw = await open_raw(board.url, f"/?session={SESSION}")
+    pings: list[float] = []
+    began = time.monotonic()
+
+    for number in range(2):
+        await board.postback({"to": SESSION, "n": number})
+        assert (await raw.receive())[0] == TEXT
+        assert (await raw.receive())[0] == PING
+        pings.append(time.monotonic() - began)
+
+    assert 0.15 < pings[0] < 0.9
+    assert 0.9 < pings[1] - pings[0] < 1.8
+
+
+async def test_a_close_waits_half_a_second_for_a_receipt(
+    concierge: FakeConcierge, open_raw: OpenRaw
+) -> None:
+    async with switchboard(concierge.url) as board:
+        raw = await open_raw(board.url, f"/?session={SESSION}")
+        await board.postback({"to": SESSION})
+        assert (await raw.receive())[0] == TEXT
+        began = time.monotonic()
+        assert board.app is not None
+        [connection] = board.app[keys.CONNECTIONS]
+
+        connection.close(1012, receipt=True)
+
+        assert (await raw.receive())[0] == PING
+        assert await raw.close_code() == 1012
+        assert 0.4 < time.monotonic() - began < 1.5
+
+
+async def test_what_redis_keeps_for_a_while_it_keeps_for_the_time_that_was_meant(
+    concierge: FakeConcierge,
+) -> None:
+    released = concierge.hold()
+    async with (
+        redis_server() as redis,
+        switchboard(concierge.url, REDISCLOUD_URL=redis.url) as board,
+    ):
+
+        async def ready() -> bool:
+            return (await board.get("/ready"))[0] == 200
+
+        await eventually(ready)
+        socket = await board.connect(protocols=(SUBPROTOCOL,))
+        await socket.send_json({"type": "open"})
+        await board.postback({"to": SESSION})
+        await socket.send_json({"type": "message", "cid": "one", "message": "hello"})
+        await concierge.has_received(1)
+
+        leases = await lifetimes(redis, ":lease")
+        released.set()
+        await eventually(lambda: redis_has(redis, ":cid:one"))
+        kept = [await lifetimes(redis, kind) for kind in (":cid:", ":once:", ":bodies", ":state")]
+
+    assert max(leases) == pytest.approx(20, abs=1.5)
+    assert [max(seconds) for seconds in kept] == [
+        pytest.approx(lifetime, abs=3) for lifetime in (600, 1800, 86_400, 2_592_000)
+    ]
+
+
+async def lifetimes(redis: RedisServer, kind: str) -> list[float]:
+    """Return the seconds left of all keys of a kind that belong to a session."""
+    names = [name for name in await redis.call("KEYS", f"*{kind}*") if b"~" not in name]
+    return [await redis.call("PTTL", name) / 1000 for name in names]
+
+
+async def redis_has(redis: RedisServer, kind: str) -> bool:
+    return bool(await redis.call("KEYS", f"*{kind}*"))

@@ -14,7 +14,8 @@ from switchboard_operator.broker.link import Command, Link, OpenLink, Reconnecto
 from switchboard_operator.errors import BrokerUnavailable
 from switchboard_operator.limits import Limits
 
-MOST = 200  # calls in a batch
+MOST = 50  # calls in a batch
+FEW = 1000  # calls that may wait before those that nobody waits for are looked for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +38,7 @@ class Calls:
         self._links = Reconnector("calls", open_link, limits)
         self._check_every = limits.probe_every
         self._queue: deque[_Call] = deque()
+        self._sweep_at = FEW
         self._wake = asyncio.Event()
 
     @property
@@ -55,6 +57,7 @@ class Calls:
         call = _Call(command, reply, patient)
         if patient or self._links.up:
             self._queue.append(call)
+            self._sweep()
             self._wake.set()
         else:
             _fail(call)
@@ -115,6 +118,12 @@ class Calls:
                 call.reply.set_exception(reply)
             else:
                 call.reply.set_result(reply)
+
+    def _sweep(self) -> None:
+        """Forget calls that nobody waits for, so that they don't pile up in an outage."""
+        if len(self._queue) > self._sweep_at:
+            self._queue = deque(call for call in self._queue if not call.reply.done())
+            self._sweep_at = max(FEW, 2 * len(self._queue))
 
     def _give_up(self) -> None:
         """Fail the calls that can't wait for the next link."""

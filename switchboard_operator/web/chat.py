@@ -78,7 +78,7 @@ async def _let_in_v1(request: web.Request) -> _Ready:
 
 def _connection(app: web.Application, socket: AiohttpSocket, wire: Wire) -> Connection:
     connection = Connection(socket, wire, app[keys.BROKER].mailbox, app[keys.LIMITS])
-    connection.replayed = app[keys.METRICS].deliveries.labels("replayed").inc
+    connection.replayed = app[keys.METRICS].replayed
     return connection
 
 
