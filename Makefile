@@ -1,7 +1,7 @@
 # Everything a checkout needs, from nothing: each target installs what it uses, into .venv or with apt-get.
 # Python is chosen by tools/need; `make PYTHON=/path/to/python …` names another for a new .venv.
 .DEFAULT_GOAL := help
-.PHONY: check clean demo help run soak-short test test-fast
+.PHONY: check clean demo help recovery run soak-short test test-fast
 
 PYTHON =
 PIP_INSTALL = .venv/bin/python -m pip install -q --disable-pip-version-check
@@ -36,6 +36,10 @@ test-fast: .venv/.dev  ## run the tests that neither wait nor start a browser
 soak-short: .venv/.dev  ## ten minutes of mixed load on two instances and a Redis: nothing lost, doubled, leaked
 	@tools/need redis-server
 	.venv/bin/python -m benchmarks.soak --seconds 600
+
+recovery: .venv/.dev  ## ten minutes of links that break and instances that end: nothing lost, doubled, reordered
+	@tools/need redis-server
+	.venv/bin/python -m benchmarks.recovery
 
 clean:  ## remove all that these targets made, .venv too
 	rm -rf .venv .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -24,7 +24,9 @@ class Feed:
         self.lost = 0  # postbacks that the last page should have had: too old, or too many
         self.ahead_bytes = 0
         self._ahead: deque[Numbered] = deque()  # without a hole
-        self._heard = False  # something, since the page that is under way was asked for
+        # Since the page that is under way was asked for:
+        self._heard = False  # something came
+        self._torn = False  # something was dropped, or may have gone unheard
 
     @property
     def ahead(self) -> int:
@@ -34,7 +36,8 @@ class Feed:
     def fall_behind(self) -> None:
         """Trust the mailbox alone: something may have been missed."""
         self.live = False
-        self._heard = True
+        self._heard = self._torn = True
+        self._forget_ahead()
 
     def take(self, mark: Mark, body: bytes, *, room: bool) -> bool:
         """
@@ -45,9 +48,11 @@ class Feed:
         if self.live and room and self.after is not None and self.after.precedes(mark):
             self.after = mark
             return True
-        self.fall_behind()
+        self.live = False
+        self._heard = True
         if not room or (self._ahead and not self._ahead[-1][0].precedes(mark)):
             self._forget_ahead()
+            self._torn = True
         if room:
             self._ahead.append((mark, body))
             self.ahead_bytes += len(body)
@@ -55,21 +60,21 @@ class Feed:
 
     def asked(self) -> None:
         """Note that a page is being asked for."""
-        self._heard = False
+        self._heard = self._torn = False
 
     def take_page(self, page: Page | None) -> list[Numbered]:
         """Take the page that was asked for, None if it can't be read; return what is to be sent."""
         self.lost = 0
         if page is None:  # nothing is known but what was heard
-            return self._go_live(self.after or NOWHERE)
+            return self._send_ahead(self.after or NOWHERE, 0)
         if self._ahead_reaches(page):
             self.lost = max(0, self._ahead[0][0].number - page.start - 1)
-            return self._go_live(page.at(page.start))
+            return self._send_ahead(page.at(page.start), page.last)
         self.lost = page.first - page.start - 1
         due = [(page.at(number), body) for number, body in enumerate(page.bodies, start=page.first)]
-        self.after = due[-1][0] if due else page.at(page.start)
+        self.after = due[-1][0] if due else page.at(page.first - 1)
         if self._ahead_reaches(page, self.after.number + 1):
-            return due + self._go_live(self.after)
+            return due + self._send_ahead(self.after, page.last)
         if self.after.number >= page.last and not self._heard:
             # What is still ahead was said before the page was asked for, and the mailbox knows
             # nothing of it: somebody has made it up.
@@ -85,12 +90,12 @@ class Feed:
         epoch = page.epoch or mark.epoch  # where there is none yet, the first one is right
         return mark.epoch == epoch and mark.number <= (number or page.first)
 
-    def _go_live(self, mark: Mark) -> list[Numbered]:
-        """Turn live at *mark*; return what was heard after it."""
+    def _send_ahead(self, mark: Mark, last: int) -> list[Numbered]:
+        """Return what was heard after *mark*; turn live if that is all, *last* being the latest."""
         due = [heard for heard in self._ahead if heard[0].epoch != mark.epoch or heard[0] > mark]
         self.after = due[-1][0] if due else mark
         self._forget_ahead()
-        self.live = True
+        self.live = self.after.number >= last and not self._torn
         return due
 
     def _forget_ahead(self) -> None:

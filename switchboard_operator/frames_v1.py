@@ -1,5 +1,6 @@
 """The wire `switchboard.v1`: ids, receipts, outcomes, and a session that can be resumed."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from switchboard_operator.marks import NOWHERE, Mark
 SUBPROTOCOL = "switchboard.v1"
 LONGEST_CID = 64  # characters
 TYPING = 10_000  # milliseconds
+
+_CID = re.compile(rf"[^\x00-\x1f\x7f]{{1,{LONGEST_CID}}}")  # it goes into a header
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +132,9 @@ def parse_cid(text: str) -> str:
     Raises:
         BadFrame: it has none that can be used.
     """
-    detail = f"a message has a cid, a string of 1 to {LONGEST_CID} characters"
+    detail = f"a message has a cid, a string of 1 to {LONGEST_CID} characters, none a control one"
     cid: str = _decoded(_named, text, detail).cid
-    if not 1 <= len(cid) <= LONGEST_CID:
+    if not _CID.fullmatch(cid):
         raise BadFrame(detail)
     return cid
 

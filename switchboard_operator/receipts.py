@@ -17,6 +17,7 @@ class Receipts:
         self.written = NOWHERE
         self.proven = NOWHERE
         self.pinged_at = float("-inf")  # the latest ping
+        self._pinged_with = b""
         self.asked_at: float | None = None  # the oldest ping since the client last answered one
 
     @property
@@ -32,13 +33,14 @@ class Receipts:
     def pinged(self, now: float) -> None:
         """Note that a ping has been sent."""
         self.pinged_at = now
+        self._pinged_with = self.payload
         if self.asked_at is None:
             self.asked_at = now
 
     def pong(self, payload: bytes, now: float) -> Mark | None:
         """Take a client's answer; return the id that it proves anew, None if it proves nothing."""
         if self.asked_at is not None:
-            self.asked_at = None if payload == self.payload else now
+            self.asked_at = None if payload == self._pinged_with else now
         mark = marks.parse(payload.decode("ascii", "replace"))
         if mark is None or mark.epoch != self.written.epoch or mark > self.written:
             return None  # made up, or of an epoch that is over

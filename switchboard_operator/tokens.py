@@ -47,8 +47,9 @@ class Tokens:
         """
         try:
             content = msgspec.json.decode(self._cipher.decrypt(token), type=_Content)
-        except (InvalidToken, ValueError, msgspec.MsgspecError) as exc:
+            is_over = now - content.issued >= self._lifetime
+        except (InvalidToken, ValueError, ArithmeticError, RecursionError) as exc:
             raise TokenRefused from exc
-        if not sessions.is_valid(content.session) or now - content.issued >= self._lifetime:
+        if is_over or not sessions.is_valid(content.session):
             raise TokenRefused
         return Proof(content.session, content.issued)

@@ -63,6 +63,13 @@ class Calls:
             _fail(call)
         return reply
 
+    async def ask(self, command: Command) -> Any:
+        """Make a call and return its reply. Raises BrokerUnavailable, whatever is the matter."""
+        try:
+            return await self.put(command)
+        except ResponseError as exc:
+            raise BrokerUnavailable from exc
+
     def tell(self, command: Command) -> None:
         """Make a call whose reply nobody needs."""
         self.put(command).cancelled()

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Never
 
@@ -17,6 +17,7 @@ from switchboard_operator.limits import Limits
 
 # What a broken link raises, or a Redis that can't be talked to; a TimeoutError is an OSError.
 LINK_ERRORS = (RedisError, OSError)
+CANCEL_AGAIN = 0.1  # seconds
 STEADY = 1.0  # seconds after which a link that works is worth a line in the log
 
 Command = tuple[str | bytes | int, ...]
@@ -138,3 +139,12 @@ class Reconnector:
             self._missed = True
             # The text of an error may quote the URL, and with it a password.
             log.warning("redis is missed", use=self._name, error=type(error).__name__)
+
+
+async def ended(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel *tasks* until they have ended: redis-py's use of `wait_for` may swallow it once."""
+    running: Collection[asyncio.Task[Any]] = [task for task in tasks if not task.done()]
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN)

@@ -10,7 +10,7 @@ from msgspec import json
 
 from switchboard_operator import messages
 from switchboard_operator.broker.base import Receipt, Subscriber
-from switchboard_operator.broker.link import LINK_ERRORS, Link, OpenLink, Reconnector
+from switchboard_operator.broker.link import LINK_ERRORS, Link, OpenLink, Reconnector, ended
 from switchboard_operator.broker.presence import QUESTION_OR_ANSWER, Presence
 from switchboard_operator.broker.publisher import CHANNEL, Publisher
 from switchboard_operator.errors import PostbackRefused
@@ -76,8 +76,7 @@ class Listener:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._publisher.pause()
-            for task in tasks:
-                task.cancel()
+            await ended(tasks)
             ends = await asyncio.gather(*tasks, return_exceptions=True)
         # Should both have failed, a bug of ours is more than a broken link.
         failures = [end for end in ends if isinstance(end, Exception)]

@@ -41,7 +41,7 @@ class Presence:
         answers = self._answers[question] = []
         try:
             asking = _publishing(_Message(ADDRESS, question, session=session))
-            instances = await self._calls.put(asking)
+            instances = await self._calls.ask(asking)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._patience):
                     while len(answers) < instances:

@@ -26,6 +26,7 @@ from switchboard_operator.metrics import Metrics
 
 CHANNEL = "bot-message"
 LEAST_BATCH = 16 * 1024  # bytes in one call on the slowest of links, or one message
+NO_MAILBOX = 0  # postbacks kept
 PROBE_LIFETIME = 60  # seconds
 REPEATED, BARE = 1, 2  # what publish.lua says of a postback
 
@@ -109,24 +110,25 @@ class Publisher:
             raise BrokerFull
         self._held += len(postbacks)
         self._held_bytes += size
-        return self._append(postbacks, self._rules.once_lifetime, is_probe=False)
+        sizes = [self._rules.size_for(postback.session) for postback in postbacks]
+        return self._append(postbacks, sizes, self._rules.once_lifetime, is_probe=False)
 
     def put_probe(self, probe: Postback) -> asyncio.Future[Receipt]:
         """Queue *probe*, which goes the way of postbacks but is nothing to lose."""
-        return self._append([probe], PROBE_LIFETIME, is_probe=True)
+        return self._append([probe], [NO_MAILBOX], PROBE_LIFETIME, is_probe=True)
 
     def _append(
-        self, postbacks: Sequence[Postback], lifetime: int, *, is_probe: bool
+        self, postbacks: Sequence[Postback], sizes: Sequence[int], lifetime: int, *, is_probe: bool
     ) -> asyncio.Future[Receipt]:
         publication = _Publication(len(postbacks), is_probe=is_probe)
         self._queue.extend(
-            _Entry(postback.body, self._publishing(postback, lifetime), publication)
-            for postback in postbacks
+            _Entry(postback.body, self._publishing(postback, size, lifetime), publication)
+            for postback, size in zip(postbacks, sizes, strict=True)
         )
         self._wake.set()
         return publication.done
 
-    def _publishing(self, postback: Postback, lifetime: int) -> Command:
+    def _publishing(self, postback: Postback, size: int, lifetime: int) -> Command:
         session, rules = postback.session, self._rules
         return scripts.PUBLISH.call(
             (keys.once(session, postback.key), keys.state(session), keys.bodies(session)),
@@ -134,7 +136,7 @@ class Publisher:
             postback.body,
             tag_place(postback.body),
             marks.new_epoch(),
-            rules.size_for(session),
+            size,
             rules.most_bytes,
             rules.lifetime,
             rules.state_lifetime,
@@ -200,7 +202,7 @@ class Publisher:
 
     async def _publish(self, link: Link, batch: list[_Entry]) -> None:
         try:
-            replies = await scripts.run(link, [entry.command for entry in batch])
+            replies = await scripts.run_in_order(link, [entry.command for entry in batch])
         except LINK_ERRORS:
             # A slow link needs smaller calls; what it can take is found out from below.
             self._batch_bytes = max(LEAST_BATCH, self._batch_bytes // 2)

@@ -9,7 +9,7 @@ import structlog
 
 from switchboard_operator.broker.base import Health, Receipt, Subscriber
 from switchboard_operator.broker.calls import Calls
-from switchboard_operator.broker.link import linker
+from switchboard_operator.broker.link import ended, linker
 from switchboard_operator.broker.listener import Listener
 from switchboard_operator.broker.presence import Presence
 from switchboard_operator.broker.publisher import Publisher
@@ -61,9 +61,7 @@ class RedisBroker:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await ended(tasks)
             if self._publisher.held:
                 log.error("postbacks not published before the end", postbacks=self._publisher.held)
 

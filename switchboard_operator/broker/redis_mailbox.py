@@ -24,7 +24,8 @@ class RedisMailbox:
         self._rules = rules
         self._unreadable = metrics.script_errors
         self._pause = limits.cursor_pause
-        self._due: dict[str, tuple[Mark, asyncio.Future[None]]] = {}  # cursors to write, by session
+        # Cursors to write, by session and epoch.
+        self._due: dict[tuple[str, str], tuple[int, asyncio.Future[None]]] = {}
         self._writing: set[asyncio.Future[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -61,11 +62,11 @@ class RedisMailbox:
             stored = loop.create_future()
             stored.set_result(None)
             return stored
-        if session not in self._due:
-            self._due[session] = (mark, loop.create_future())
-        known, stored = self._due[session]
-        later = known.epoch != mark.epoch or known.number < mark.number
-        self._due[session] = (mark if later else known, stored)
+        key = (session, mark.epoch)
+        if key not in self._due:
+            self._due[key] = (mark.number, loop.create_future())
+        number, stored = self._due[key]
+        self._due[key] = (max(number, mark.number), stored)
         if urgent:
             self._write_cursors()
         elif self._timer is None:
@@ -80,8 +81,9 @@ class RedisMailbox:
             self._timer = asyncio.get_running_loop().call_later(self._pause, self._write_cursors)
             return
         due, self._due = self._due, {}
-        for session, (mark, stored) in due.items():
-            command = scripts.PROVE.call((keys.state(session),), *mark, self._rules.state_lifetime)
+        for (session, epoch), (number, stored) in due.items():
+            state, lifetime = keys.state(session), self._rules.state_lifetime
+            command = scripts.PROVE.call((state,), epoch, number, lifetime)
             reply = self._calls.put(command, patient=True)
             self._writing.add(reply)
             reply.add_done_callback(self._writing.discard)
@@ -98,7 +100,7 @@ class RedisMailbox:
 
     async def erase(self, session: str) -> None:
         """Forget all of *session*."""
-        await self._calls.put(("DEL", keys.state(session), keys.bodies(session)))
+        await self._calls.ask(("DEL", keys.state(session), keys.bodies(session)))
 
 
 def _done(stored: asyncio.Future[None], _reply: asyncio.Future[Any]) -> None:

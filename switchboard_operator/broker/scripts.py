@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from redis.exceptions import NoScriptError, ReadOnlyError
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from switchboard_operator.broker.link import Command, Link
 
@@ -37,19 +37,36 @@ RELEASE = _load("release")
 _LOADING = [("SCRIPT", "LOAD", each.text) for each in (PUBLISH, READ, PROVE, CLAIM, RELEASE)]
 
 
+async def run_in_order(link: Link, commands: Sequence[Command]) -> list[Any]:
+    """
+    Run *commands* as `run` does, and let nothing come between them.
+
+    Else scripts that were unloaded in their midst, and loaded again by another instance, would turn
+    their order round.
+    """
+    if len(commands) == 1:
+        return await run(link, commands)
+    load = ("SCRIPT", "LOAD", PUBLISH.text)
+    replies = (await link.pipeline([("MULTI",), load, *commands, ("EXEC",)]))[-1]
+    if isinstance(replies, ResponseError):  # it refuses one of them, and so has run none
+        return [(await run(link, [command]))[0] for command in commands]
+    return list(replies[1:])
+
+
 async def run(link: Link, commands: Sequence[Command]) -> list[Any]:
     """
-    Run *commands* in their order, in one go; return the replies, errors among them.
+    Run *commands* in one go; return the replies, errors among them.
 
-    From the first script on that Redis does not know, all are run again: they bear that. Raises one
-    of LINK_ERRORS.
+    Scripts that Redis does not know are loaded and run after all others. Raises one of LINK_ERRORS.
     """
     replies = await link.pipeline(commands)
-    unknown = next((at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)), -1)
-    if unknown < 0:
-        return replies
-    await link.pipeline(_LOADING)
-    return replies[:unknown] + await link.pipeline(commands[unknown:])
+    unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    if unknown:
+        await link.pipeline(_LOADING)
+        again = await link.pipeline([commands[place] for place in unknown])
+        for place, reply in zip(unknown, again, strict=True):
+            replies[place] = reply
+    return replies
 
 
 def raise_read_only(replies: Sequence[Any]) -> None:
