@@ -86,13 +86,12 @@ class Connection:
         self._feed: Feed | None = None
         self._page: asyncio.Future[Page | None] | None = None  # being read
         self._greet: Greet | None = None
+        self._after_hello: list[bytes] = []  # frames that came before the greeting
         self._stored: asyncio.Future[None] | None = None  # the last thing proven
         self._ping_due = False
         self._pong: bytes | None = None
         self._sent = 0  # frames, as a measure of progress
-        self._closes_with_receipt = False
-        self._close_sent = False
-        self._gone = False
+        self._closes_with_receipt = self._close_sent = self._gone = False
         self._wake = asyncio.Event()
         self._guard: asyncio.TimerHandle | None = None
 
@@ -228,6 +227,9 @@ class Connection:
         """Put *frame* on the line; a client too slow for that is closed: nobody waits for it."""
         if self.closing:
             return False
+        if self._greet is not None and len(self._after_hello) < self._limits.outbox_frames:
+            self._after_hello.append(frame)
+            return True
         if not self._outbox.has_room(len(frame), times=times):
             self.close(frames.TOO_SLOW, discard=True)
             return False
@@ -259,6 +261,9 @@ class Connection:
         if self._greet is not None and not self.closing:
             self._outbox.put(self._greet(page))
             self._greet = None
+            for frame in self._after_hello:
+                self._outbox.put(frame)
+            self._after_hello.clear()
 
     def _prove(self, mark: Mark | None, *, urgent: bool = False) -> None:
         if mark is not None:

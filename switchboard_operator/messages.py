@@ -94,7 +94,7 @@ def parse_postbacks(body: bytes, key: str, *, max_bytes: int, max_items: int) ->
     Raises:
         PostbackRefused: not JSON, not an object, no usable `to` (400), or too long (413).
     """
-    if body.lstrip(_WHITE_SPACE)[:1] != _ARRAY_START:
+    if not is_array(body):
         return [Postback(_session_of(body, max_bytes), body, f"{key}.0")]
     items = _decoded(_array, body)
     if not 1 <= len(items) <= max_items:
@@ -103,6 +103,11 @@ def parse_postbacks(body: bytes, key: str, *, max_bytes: int, max_items: int) ->
         Postback(_session_of(bytes(item), max_bytes), bytes(item), f"{key}.{place}")
         for place, item in enumerate(items)
     ]
+
+
+def is_array(body: bytes) -> bool:
+    """Tell whether *body* is meant as an array."""
+    return body.lstrip(_WHITE_SPACE)[:1] == _ARRAY_START
 
 
 def parse_broadcast(data: bytes, *, max_bytes: int) -> Delivery:

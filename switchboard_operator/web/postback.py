@@ -18,7 +18,8 @@ async def postback(request: web.Request) -> web.Response:
     receipt = await request.app[keys.BROKER].publish(postbacks)
     outcome = ("repeated" if receipt.repeated else "confirmed") if receipt.confirmed else "held"
     request.app[keys.METRICS].postbacks.labels(outcome).inc(len(postbacks))
-    return web.Response(status=204 if receipt.confirmed else 202, headers=_headers(receipt))
+    headers = _headers(receipt, single=not messages.is_array(body))
+    return web.Response(status=204 if receipt.confirmed else 202, headers=headers)
 
 
 async def signed_body(request: web.Request) -> bytes:
@@ -60,9 +61,9 @@ def _parse(request: web.Request, body: bytes) -> list[Postback]:
     )
 
 
-def _headers(receipt: Receipt) -> dict[str, str]:
+def _headers(receipt: Receipt, *, single: bool) -> dict[str, str]:
     headers: dict[str, str] = {}
-    if len(receipt.marks) == 1 and receipt.marks[0] is not None:
+    if single and receipt.marks and receipt.marks[0] is not None:
         headers["Switchboard-Message-Id"] = str(receipt.marks[0])
     if receipt.repeated:
         headers["Switchboard-Duplicate"] = "true"
