@@ -1,7 +1,7 @@
 # Everything a checkout needs, from nothing: each target installs what it uses, into .venv or with apt-get.
 # Python is chosen by tools/need; `make PYTHON=/path/to/python …` names another for a new .venv.
 .DEFAULT_GOAL := help
-.PHONY: check clean demo help recovery run soak-short test test-fast
+.PHONY: check clean demo help recovery rolling-restart run soak-short test test-fast
 
 PYTHON =
 PIP_INSTALL = .venv/bin/python -m pip install -q --disable-pip-version-check
@@ -37,6 +37,10 @@ soak-short: .venv/.dev  ## ten minutes of mixed load on two instances and a Redi
 	@tools/need redis-server
 	.venv/bin/python -m benchmarks.soak --seconds 600
 
+rolling-restart: .venv/.dev  ## restart two instances under 1,000 sockets: nothing lost, doubled, refused, no wave
+	@tools/need redis-server
+	.venv/bin/python -m benchmarks.rolling_restart
+
 recovery: .venv/.dev  ## ten minutes of links that break and instances that end: nothing lost, doubled, reordered
 	@tools/need redis-server
 	.venv/bin/python -m benchmarks.recovery
@@ -46,7 +50,7 @@ clean:  ## remove all that these targets made, .venv too
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # An environment that works is kept, whoever made it; a broken, half-made or outdated one is made anew.
 .venv/.python:

@@ -18,6 +18,7 @@ class Limits:
     outbox_frames: int = 1024
     outbox_bytes: int = 512 * KIB
     burst_bytes: int = 64 * KIB  # postbacks handed over before the writers have a turn
+    send_buffer: int = 128 * KIB  # what the kernel takes for a client: a ping waits behind it
     receipt_delay: float = 0.2  # from a postback being written to the ping that asks for a receipt
     receipt_every: float = 1.0  # a client is asked at most so often
     last_receipt: float = 0.5  # a Close frame waits so long for the receipt of what went before it
@@ -27,7 +28,8 @@ class Limits:
 
     # Mailbox
     mailbox_bytes: int = 1_000_000
-    page: int = 20  # postbacks read at once
+    # All of a usual mailbox at once: an array that goes on meanwhile pushes nothing out.
+    page: int = 100  # postbacks read at once
     page_bytes: int = 256 * KIB
     once: int = 200_000  # postbacks whose keys a process without Redis knows
 

@@ -278,6 +278,26 @@ async def test_an_old_list_does_not_outlive_the_first_postback_of_a_new_epoch(
 
 
 @pytest.mark.slow
+async def test_a_count_that_lags_behind_its_list_is_given_up_with_its_cursor(
+    start: Start, redis: RedisServer, session: str
+) -> None:
+    here = await start(redis.url)
+    receipt = await here.publish(*(postback(session, number) for number in (1, 2, 3)))
+    mark = receipt.marks[0]
+    assert mark is not None
+    await here.broker.mailbox.prove(session, mark, urgent=True)
+    await redis.call("HSET", keys.state(session), "last", 1)
+
+    new = await here.publish(postback(session, 4))
+    page = await here.read(session)
+
+    assert ids(new.marks) == [1]
+    assert page.epoch != mark.epoch
+    assert page.cursor == 0
+    assert page.bodies == (postback(session, 4).body,)
+
+
+@pytest.mark.slow
 async def test_proofs_that_come_together_are_one_write_for_each_session(
     own_redis: RedisServer, start: Start
 ) -> None:
@@ -511,18 +531,18 @@ async def test_a_key_of_another_kind_makes_a_postback_bare(
     await redis.call("DEL", key)
     await redis.call("SADD", key, "of another kind")
 
-    bare = await here.publish(postback(session, 3))
+    bare = await here.publish(postback(session, 3), postback(f"{session}-other", 4))
     refused = here.script_errors()
     await redis.call("DEL", key)
-    after = await here.publish(postback(session, 4))
+    after = await here.publish(postback(session, 5))
 
     assert bare.confirmed
-    assert bare.marks == (None,)
     assert not bare.repeated
+    assert ids(bare.marks) == [None, 1]
     assert refused == 1
-    heard = await here.ear.hears(4)
-    assert numbers(heard) == [1, 2, 3, 4]
-    assert [delivery.mark for delivery in heard] == [*before.marks, None, after.marks[0]]
+    heard = await here.ear.hears(5)
+    assert numbers(heard) == [1, 2, 3, 4, 5]  # it takes its turn
+    assert [delivery.mark for delivery in heard] == [*before.marks, *bare.marks, *after.marks]
     assert ids(after.marks) == ([1] if which == "state" else [3])
     assert here.script_errors() == 1
 

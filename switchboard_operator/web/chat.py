@@ -60,7 +60,7 @@ async def _let_in_classic(request: web.Request) -> _Ready:
     socket = AiohttpSocket(app[keys.SETTINGS].max_message_bytes)
     if cookie is not None:
         await admission.set_cookie(request, socket.response, cookie)
-    await socket.upgrade(request)
+    await socket.upgrade(request, app[keys.LIMITS].send_buffer)
     connection = _connection(app, socket, frames.CLASSIC)
     connection.join(session, after=None)
     return connection, socket, ClassicTalk(app, connection)
@@ -71,7 +71,7 @@ async def _let_in_v1(request: web.Request) -> _Ready:
     app = request.app
     session = await app[keys.ADMISSION].session_asked(request)
     socket = AiohttpSocket(app[keys.SETTINGS].max_message_bytes, frames_v1.SUBPROTOCOL)
-    await socket.upgrade(request)
+    await socket.upgrade(request, app[keys.LIMITS].send_buffer)
     connection = _connection(app, socket, frames_v1.V1)
     return connection, socket, V1Talk(app, connection, session)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import suppress
-from socket import SHUT_WR, socket
+from socket import SHUT_WR, SO_SNDBUF, SOL_SOCKET, socket
 from struct import pack
 
 from aiohttp import WSMessage, WSMsgType, web
@@ -39,8 +39,12 @@ class AiohttpSocket:
         """Return what the handler returns, on which cookies may be set before the upgrade."""
         return self._ws
 
-    async def upgrade(self, request: web.Request) -> None:
-        """Answer the upgrade. Raises HTTPBadRequest if it is none, or the peer has gone."""
+    async def upgrade(self, request: web.Request, send_buffer: int) -> None:
+        """
+        Answer the upgrade, and bound what the kernel takes for a client that is slow to read.
+
+        Raises HTTPBadRequest if it is none, or the peer has gone.
+        """
         try:
             await self._ws.prepare(request)
         except (ConnectionError, ValueError) as exc:
@@ -49,6 +53,9 @@ class AiohttpSocket:
         if request.transport is None:
             raise web.HTTPBadRequest
         self._transport = request.transport
+        with suppress(OSError):  # it is lost already
+            link = self._transport.get_extra_info("socket")
+            link.setsockopt(SOL_SOCKET, SO_SNDBUF, send_buffer)
 
     async def receive(self) -> WSMessage:
         """Return the next message; CLOSE, CLOSING, CLOSED and ERROR are the last."""
