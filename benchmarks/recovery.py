@@ -40,8 +40,8 @@ WINDOW = 10  # messages of a user without an acknowledgement
 GONE = (ConnectionError, EOFError)  # what a broken link raises
 V1 = "Sec-WebSocket-Protocol: switchboard.v1\r\n"
 
-HOLES = Faults(kinds=list(Kind), within=10_000, delay=0.1)
-SHORT_HOLES = Faults(kinds=list(Kind), within=4000, delay=0.1)  # classic frames are shorter
+HOLES = Faults(kinds=list(Kind), within=10_000, delay=0.05)
+SHORT_HOLES = Faults(kinds=list(Kind), within=4000, delay=0.05)  # classic frames are shorter
 NO_HOLES = Faults(kinds=[Kind.NONE], delay=0.05)
 POSTING = Faults(kinds=[Kind.CUT, Kind.DEAF, Kind.MUTE], within=100_000)
 
@@ -477,7 +477,7 @@ class Bot:
         if self._chance.random() < 0.01:
             return 503
         self.accepted[session].append(int(cid))
-        await asyncio.sleep(self._chance.choice((0,) * 8 + (0.02, 0.3)))
+        await asyncio.sleep(self._chance.choice((0,) * 18 + (0.02, 0.3)))
         return 204
 
 

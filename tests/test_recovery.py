@@ -12,7 +12,7 @@ from tests.fault_proxy import FaultProxy, Faults, Kind
 from tests.redis_server import free_port
 
 SEEDS = range(1, 4)
-SMALL = Scale(messages=100, visit=15, away=0.2, silence=0.4, pause=0.02, restart=2.5)
+SMALL = Scale(messages=100, visit=20, away=0.1, silence=0.4, pause=0.01, restart=2.0)
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
