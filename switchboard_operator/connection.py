@@ -32,7 +32,7 @@ class Mailbox(Protocol):
         """Move the cursor up to *mark*, soon or at once; the future is done when it is stored."""
 
 
-Greet = Callable[[Page | None], bytes]
+Greet = Callable[[Page | None, int], bytes]  # the first page, and how many are lost before it
 
 
 class Socket(Protocol):
@@ -123,7 +123,7 @@ class Connection:
 
     def greet_without_page(self) -> None:
         """Greet now, if the mailbox has not answered yet."""
-        self._say_hello(None)
+        self._say_hello(None, 0)
         self._wake.set()
 
     def deliver(self, delivery: Delivery) -> bool:
@@ -250,16 +250,16 @@ class Connection:
         if self.closing or read.cancelled() or self._feed is None:
             return
         page = read.result()
-        self._say_hello(page)
         due = self._feed.take_page(page)
+        self._say_hello(page, self._feed.lost)
         for mark, body in due:
             self._outbox.put(self.wire.message(body, mark), mark)
         self.replayed(len(due), self._feed.lost)
         self._wake.set()
 
-    def _say_hello(self, page: Page | None) -> None:
+    def _say_hello(self, page: Page | None, lost: int) -> None:
         if self._greet is not None and not self.closing:
-            self._outbox.put(self._greet(page))
+            self._outbox.put(self._greet(page, lost))
             self._greet = None
             for frame in self._after_hello:
                 self._outbox.put(frame)

@@ -150,9 +150,11 @@ def _decoded(decoder: msgspec.json.Decoder[Any], text: str, detail: str) -> Any:
         raise BadFrame("the frame is nested too deeply") from exc
 
 
-def resumption(opened: Open, page: Page | None) -> Resumption:
+def resumption(opened: Open, page: Page | None, lost: int) -> Resumption:
     """
     Tell what becomes of a client that has *opened*, given the *page* after its place.
+
+    *lost* of the postbacks after its place are neither kept nor at hand.
 
     None for the page means that the mailbox does not answer: what was missed follows when it does.
     """
@@ -160,15 +162,15 @@ def resumption(opened: Open, page: Page | None) -> Resumption:
     if page is None:
         return Resumption(why, 0, str(opened.last or ""))
     if not why:
-        why = _loss(opened.last, page)
-    return Resumption(why, page.missed, str(page.at(page.last)))
+        why = _loss(opened.last, page, lost)
+    return Resumption(why, page.last - page.start - lost, str(page.at(page.last)))
 
 
-def _loss(last: Mark | None, page: Page) -> str:
+def _loss(last: Mark | None, page: Page, lost: int) -> str:
     """Return why *page* does not follow on *last*, "" if it does."""
     if last is not None and last.epoch not in {page.epoch, ""}:
         return "epoch"
-    if page.oldest <= page.start + 1:
+    if not lost:
         return ""
     return "trimmed" if page.missed else "expired"
 

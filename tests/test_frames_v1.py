@@ -436,7 +436,8 @@ RESUMPTIONS: Final[dict[str, tuple[Open, Page | None, Resumption]]] = {
 def test_a_client_learns_whether_it_resumes_and_what_follows(
     opened: Open, answer: Page | None, expected: Resumption
 ) -> None:
-    assert frames_v1.resumption(opened, answer) == expected
+    lost = 0 if answer is None else answer.first - answer.start - 1
+    assert frames_v1.resumption(opened, answer, lost) == expected
 
 
 # What clients are told

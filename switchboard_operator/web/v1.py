@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 
 from aiohttp import web
 
@@ -81,15 +82,15 @@ class V1Talk:
         self._timer.cancel()
         connection = self._connection
         token = self._app[keys.TOKENS].issue(proof)
-        connection.join(proof.session, opened.last, lambda page: self._hello(opened, token, page))
+        connection.join(proof.session, opened.last, partial(self._hello, opened, token))
         self._app[keys.CONNECTIONS].admit(connection)
         self._timer = self._loop.call_later(self._limits.hello, connection.greet_without_page)
 
-    def _hello(self, opened: frames_v1.Open, token: str, page: Page | None) -> bytes:
+    def _hello(self, opened: frames_v1.Open, token: str, page: Page | None, lost: int) -> bytes:
         return frames_v1.hello(
             self._connection.session,
             token,
-            frames_v1.resumption(opened, page),
+            frames_v1.resumption(opened, page, lost),
             heartbeat=self._limits.heartbeat,
             retry=self._limits.retry_window,
         )
