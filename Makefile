@@ -27,7 +27,7 @@ check: .venv/.dev  ## lint, formatting, types, layers, and the syntax of the web
 
 test: .venv/.dev  ## run all tests; more workers than cores, since many of them wait
 	@tools/need chromium redis-server
-	.venv/bin/python -m pytest -n 4 --dist worksteal
+	.venv/bin/python -m pytest -n 6 --dist worksteal
 
 test-fast: .venv/.dev  ## run the tests that neither wait nor start a browser
 	@tools/need redis-server

@@ -218,8 +218,8 @@ class Connection:
         """Send what is put on the line, until a Close frame is sent or the link is gone."""
         try:
             while not self._gone and not await self._flush():
-                self._catch_up()
-                await self._wake.wait()
+                if not self._catch_up():
+                    await self._wake.wait()
         except ConnectionError:  # the reader is told too, but may be a while behind
             self.close_code = self.close_code or frames.ABNORMAL
 
@@ -237,25 +237,26 @@ class Connection:
         self._wake.set()
         return True
 
-    def _catch_up(self) -> None:
-        """Ask for a page if one is due: all that was there before has been sent."""
-        if self._feed is None or self._feed.live or self._page is not None or self._outbox:
-            return
-        self._feed.asked()
-        self._page = self._mailbox.read(self.session, self._feed.after)
-        self._page.add_done_callback(self._take_page)
+    def _catch_up(self) -> bool:
+        """Ask for a page once all before it has been sent; return whether one is here."""
+        if self._feed is None:
+            return False
+        if self._page is None and not self._feed.live and not self._outbox:
+            self._feed.asked()
+            self._page = self._mailbox.read(self.session, self._feed.after)
+            self._page.add_done_callback(lambda _: self._wake.set())
+        if self._page is None or not self._page.done():
+            return False
+        page, self._page = self._page.result(), None
+        self._take_page(self._feed, page)
+        return True
 
-    def _take_page(self, read: asyncio.Future[Page | None]) -> None:
-        self._page = None
-        if self.closing or read.cancelled() or self._feed is None:
-            return
-        page = read.result()
-        due = self._feed.take_page(page)
-        self._say_hello(page, self._feed.lost)
+    def _take_page(self, feed: Feed, page: Page | None) -> None:
+        due = feed.take_page(page)
+        self._say_hello(page, feed.lost)
         for mark, body in due:
             self._outbox.put(self.wire.message(body, mark), mark)
-        self.replayed(len(due), self._feed.lost)
-        self._wake.set()
+        self.replayed(len(due), feed.lost)
 
     def _say_hello(self, page: Page | None, lost: int) -> None:
         if self._greet is not None and not self.closing:

@@ -12,7 +12,8 @@ from switchboard_operator.broker.memory_mailbox import MemoryMailbox
 from switchboard_operator.connection import Connection, Mailbox
 from switchboard_operator.connections import Connections
 from switchboard_operator.limits import Limits
-from switchboard_operator.mailbox import MailboxRules
+from switchboard_operator.mailbox import MailboxRules, Page
+from switchboard_operator.marks import Mark
 from switchboard_operator.messages import Delivery
 from switchboard_operator.web import keys
 from tests.conftest import OpenRaw
@@ -186,6 +187,19 @@ async def test_a_peer_that_does_not_answer_our_close_is_cut_off() -> None:
     await eventually(lambda: socket.aborted)
 
     assert connection.close_code == 1012
+
+
+async def test_a_bug_in_reading_the_mailbox_ends_the_writer_and_is_not_passed_over() -> None:
+    class BuggyMailbox(MemoryMailbox):
+        def read(self, session: str, after: Mark | None) -> asyncio.Future[Page | None]:
+            bug: asyncio.Future[Page | None] = asyncio.get_running_loop().create_future()
+            bug.set_exception(ZeroDivisionError)
+            return bug
+
+    connection = connection_on(FakeSocket(), Limits(), BuggyMailbox(RULES))
+
+    with pytest.raises(ZeroDivisionError):
+        await connection.write()
 
 
 async def test_the_table_unregisters_the_very_connection_that_closed() -> None:

@@ -36,14 +36,14 @@ class RedisLeases:
         known = self._outcomes.get(session, cid)
         if known is not None:
             return Claim(granted=True, outcome=known)
-        self._held.add(session)
         reply = self._calls.put(self._claiming(session, keys.outcome(session, cid)))
         done, _ = await asyncio.wait({reply}, timeout=self._limits.confirm)
         if not done or isinstance(reply.exception(), (BrokerUnavailable, ResponseError)):
+            self._held.add(session)  # the lease may be ours: it must be given up, and not forgotten
             return Claim(granted=True)
         granted, outcome = reply.result()
-        if not granted:
-            self._held.discard(session)
+        # Not before: a renewal must not take what the claim was refused.
+        (self._held.add if granted else self._held.discard)(session)
         return Claim(bool(granted), outcome.decode() or None)
 
     def hold(self, session: str) -> None:
