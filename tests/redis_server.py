@@ -1,10 +1,11 @@
 """A real Redis of our own on a free port of loopback, with plugs to pull."""
 
 import asyncio
+import random
 import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
 from redis.asyncio import Redis
@@ -12,10 +13,12 @@ from redis.exceptions import AuthenticationError, RedisError
 
 
 def free_port() -> int:
-    """Return a port of loopback on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of loopback on which nothing listens, nor will by chance: none is ephemeral."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RedisServer:
