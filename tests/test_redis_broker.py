@@ -81,6 +81,10 @@ async def numbers(socket: ClientWebSocketResponse, count: int) -> list[int]:
     return [json.loads(await socket.receive_str())["n"] for _ in range(count)]
 
 
+async def nothing_held(board: Switchboard) -> bool:
+    return await board.metric("switchboard_postbacks_held") == 0
+
+
 async def silent(socket: ClientWebSocketResponse, board: Switchboard) -> bool:
     """Tell whether nothing but a last postback, sent now, is still to come."""
     await board.postback({"to": SESSION, "n": -1})
@@ -267,6 +271,7 @@ async def test_more_than_can_be_held_is_refused_and_what_was_held_is_kept(
             assert refused.status == 503
             assert int(refused.headers["Retry-After"]) > 0
             assert await numbers(socket, 3) == [0, 1, 2]
+            await eventually(lambda: nothing_held(board))  # the confirmation is behind them
             assert await silent(socket, board)
         finally:
             await redis.kill()
