@@ -21,6 +21,7 @@ class Feed:
         """Begin behind, *after* a mark or, with None, the session's cursor."""
         self.after = after  # the mark: what was sent last
         self.live = False
+        self._latest: int | None = None  # a hash of what the channel brought under that mark
         self.lost = 0  # postbacks that the last page should have had: too old, or too many
         self.ahead_bytes = 0
         self._ahead: deque[Numbered] = deque()  # without a hole
@@ -46,8 +47,12 @@ class Feed:
         Without *room* it is not kept, and read later.
         """
         if self.live and room and self.after is not None and self.after.precedes(mark):
-            self.after = mark
+            self.after, self._latest = mark, hash(body)
             return True
+        if self.live and mark == self.after and self._latest not in {None, hash(body)}:
+            # One of the two is made up. The mailbox has the right one.
+            self.after = Mark(mark.epoch, mark.number - 1)
+        self._latest = None
         self.live = False
         self._heard = True
         if not room or (self._ahead and not self._ahead[-1][0].precedes(mark)):

@@ -824,3 +824,17 @@ def test_whatever_was_lost_all_that_is_published_after_it_is_sent(
     assert [body for body in after_the_loss if body not in sent] == []
     assert {*sent} <= {body for _, body in world.published} | {b"forged"}
     assert (world.feed.live, world.feed.ahead, world.feed.ahead_bytes) == (True, 0, 0)
+
+
+def test_an_invented_postback_with_the_very_next_id_does_not_displace_the_genuine_one() -> None:
+    feed = Feed(Mark("a", 1))
+    feed.asked()
+    feed.take_page(Page("a", last=1, cursor=0, oldest=1, start=1))
+
+    assert feed.take(Mark("a", 2), b"made up", room=True)
+    assert not feed.take(Mark("a", 2), b"genuine", room=True)
+    feed.asked()
+    due = feed.take_page(Page("a", last=2, cursor=0, oldest=1, start=1, bodies=(b"genuine",)))
+
+    assert due == [(Mark("a", 2), b"genuine")]
+    assert feed.live
