@@ -362,7 +362,7 @@ async def calls_in_a_quiet_second(redis: RedisServer) -> int:
         return sum(statistics.get(name, {"calls": 0})["calls"] for name in names)
 
     before = await calls()
-    await asyncio.sleep(1)
+    await asyncio.sleep(1)  # the length of the measurement
     return await calls() - before
 
 

@@ -335,7 +335,7 @@ async def test_more_than_a_mailbox_holds_waits_out_a_redis_frozen_for_30_s(
         for start_ in range(0, 1000, 100):
             contents = [{"to": session, "n": number} for number in range(start_, start_ + 100)]
             assert (await first.postback(contents)).status == 202
-        await asyncio.sleep(15)
+        await asyncio.sleep(15)  # half of the time that it is frozen
         redis.thaw()
 
         for user in users:
@@ -353,7 +353,7 @@ async def test_quiet_instances_stay_ready_and_leave_nothing_in_redis(
         await ready(first)
         await ready(second)
 
-        await asyncio.sleep(10 * (QUICK.probe_every + QUICK.probe_answer))
+        await asyncio.sleep(10 * (QUICK.probe_every + QUICK.probe_answer))  # ten probes
 
         assert "redis is missed" not in caplog.text
         assert await first.metric("switchboard_probe_seconds") > 0
