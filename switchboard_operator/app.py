@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 from yarl import URL
 
-from switchboard_operator import __version__, frames, frames_v1, logs
+from switchboard_operator import __version__, frames, logs, server_frames_v1
 from switchboard_operator.broker.base import Broker
 from switchboard_operator.broker.memory import MemoryBroker
 from switchboard_operator.broker.redis import RedisBroker
@@ -100,7 +100,7 @@ async def _lines(app: web.Application) -> AsyncIterator[None]:
         feedback = Feedback(connections, broker, settings.offline_reply, limits.offline_every)
         uplink = Uplink(concierge, broker.leases, feedback, settings, limits, metrics)
         app[keys.UPLINK] = uplink
-        for wire in (frames.CLASSIC, frames_v1.V1):
+        for wire in (frames.CLASSIC, server_frames_v1.V1):
             metrics.connections.labels(wire.name).set_function(partial(connections.count, wire))
         metrics.outbox_frames.set_function(connections.waiting_frames)
         metrics.uplink_queued.set_function(lambda: uplink.queued)

@@ -6,33 +6,14 @@ from contextlib import suppress
 from typing import Protocol
 
 from switchboard_operator import frames
-from switchboard_operator.feed import Feed
 from switchboard_operator.frames import Wire
 from switchboard_operator.limits import Limits
-from switchboard_operator.mailbox import Page
 from switchboard_operator.marks import Mark
 from switchboard_operator.messages import Delivery
 from switchboard_operator.outbox import Outbox
 from switchboard_operator.receipts import Receipts
+from switchboard_operator.replay import Greet, Mailbox, Replay
 from switchboard_operator.stall_watch import StallWatch
-
-
-class Mailbox(Protocol):
-    """What a connection needs of a mailbox, which keeps the latest postbacks of each session."""
-
-    def read(self, session: str, after: Mark | None) -> asyncio.Future[Page | None]:
-        """
-        Return the postbacks after a mark, or after the cursor; wait for Redis if it is away.
-
-        A number that is ahead of the mailbox's own means that it has lost some: what is left gets a
-        new epoch. The result is None if the mailbox can't be read.
-        """
-
-    def prove(self, session: str, mark: Mark, *, urgent: bool = False) -> asyncio.Future[None]:
-        """Move the cursor up to *mark*, soon or at once; the future is done when it is stored."""
-
-
-Greet = Callable[[Page | None, int], bytes]  # the first page, and how many are lost before it
 
 
 class Socket(Protocol):
@@ -83,16 +64,13 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self.heard_at = self.sent_at = self._loop.time()  # the peer's last sign of life; our frame
         self._outbox = Outbox(limits.outbox_frames, limits.outbox_bytes)
-        self._feed: Feed | None = None
-        self._page: asyncio.Future[Page | None] | None = None  # being read
-        self._greet: Greet | None = None
-        self._after_hello: list[bytes] = []  # frames that came before the greeting
         self._stored: asyncio.Future[None] | None = None  # the last thing proven
         self._ping_due = False
         self._pong: bytes | None = None
         self._sent = 0  # frames, as a measure of progress
         self._closes_with_receipt = self._close_sent = self._gone = False
         self._wake = asyncio.Event()
+        self._replay = Replay(mailbox, self._outbox, wire, self._wake.set)
         self._guard: asyncio.TimerHandle | None = None
 
     @property
@@ -117,28 +95,21 @@ class Connection:
         *greet* makes the frame that goes before all of it, out of the first page.
         """
         self.session = session
-        self._feed = Feed(after)
-        self._greet = greet
+        self._replay.join(session, after, greet)
         self._prove(after)
 
     def greet_without_page(self) -> None:
         """Greet now, if the mailbox has not answered yet."""
-        self._say_hello(None, 0)
-        self._wake.set()
+        if not self.closing:
+            self._replay.greet_without_page()
 
     def deliver(self, delivery: Delivery) -> bool:
         """Put a postback on the line; return whether it is sent now, not read later."""
-        if self.closing or self._feed is None:
+        if self.closing or not self._replay.joined:
             return False
         if delivery.mark is None:
             return self._put(self.wire.message(delivery.body, None), times=1)
-        beside = (self._feed.ahead, self._feed.ahead_bytes)
-        room = self._outbox.has_room(len(delivery.body), beside=beside)
-        is_next = self._feed.take(delivery.mark, delivery.body, room=room)
-        if is_next:
-            self._outbox.put(self.wire.message(delivery.body, delivery.mark), delivery.mark)
-        self._wake.set()
-        return is_next
+        return self._replay.take(delivery.mark, delivery.body)
 
     def offer(self, frame: bytes) -> bool:
         """Put a frame that is no postback on the line; return False if it is closing."""
@@ -146,9 +117,7 @@ class Connection:
 
     def fall_behind(self) -> None:
         """Look in the mailbox for what may have gone unheard."""
-        if self._feed is not None:
-            self._feed.fall_behind()
-            self._wake.set()
+        self._replay.fall_behind()
 
     def ping(self) -> None:
         """Ask the peer for a sign of life and a receipt, ahead of the frames that wait."""
@@ -185,10 +154,10 @@ class Connection:
         """
         Take the peer's Close frame: it answers ours, or ours will answer it.
 
-        It has all that was written before, unless that has not even left us.
+        It has what was written before, unless that was still on its way or has not even left us.
         """
         if self._close_sent or not self._socket.unsent():
-            self._prove(self.receipts.all_arrived(), urgent=True)
+            self._prove(self.receipts.closed(self._loop.time()), urgent=True)
         self._closes_with_receipt = False
         self.close(code, discard=True)
         self._wake.set()
@@ -211,8 +180,7 @@ class Connection:
         """Note that the link is gone, so that nothing is left to guard or to read."""
         if self._guard is not None and not self._socket.unsent():
             self._guard.cancel()
-        if self._page is not None:
-            self._page.cancel()
+        self._replay.stop()
 
     async def write(self) -> None:
         """Send what is put on the line, until a Close frame is sent or the link is gone."""
@@ -227,44 +195,21 @@ class Connection:
         """Put *frame* on the line; a client too slow for that is closed: nobody waits for it."""
         if self.closing:
             return False
-        if self._greet is not None and len(self._after_hello) < self._limits.outbox_frames:
-            self._after_hello.append(frame)
-            return True
-        if not self._outbox.has_room(len(frame), times=times):
+        if not self._outbox.has_room(len(frame), beside=self._replay.held, times=times):
             self.close(frames.TOO_SLOW, discard=True)
             return False
-        self._outbox.put(frame)
+        if not self._replay.holds(frame):
+            self._outbox.put(frame)
         self._wake.set()
         return True
 
     def _catch_up(self) -> bool:
-        """Ask for a page once all before it has been sent; return whether one is here."""
-        if self._feed is None:
+        """Read what was missed, once all before it has been sent; return whether a page came."""
+        caught_up = self._replay.catch_up()
+        if caught_up is None:
             return False
-        if self._page is None and not self._feed.live and not self._outbox:
-            self._feed.asked()
-            self._page = self._mailbox.read(self.session, self._feed.after)
-            self._page.add_done_callback(lambda _: self._wake.set())
-        if self._page is None or not self._page.done():
-            return False
-        page, self._page = self._page.result(), None
-        self._take_page(self._feed, page)
+        self.replayed(*caught_up)
         return True
-
-    def _take_page(self, feed: Feed, page: Page | None) -> None:
-        due = feed.take_page(page)
-        self._say_hello(page, feed.lost)
-        for mark, body in due:
-            self._outbox.put(self.wire.message(body, mark), mark)
-        self.replayed(len(due), feed.lost)
-
-    def _say_hello(self, page: Page | None, lost: int) -> None:
-        if self._greet is not None and not self.closing:
-            self._outbox.put(self._greet(page, lost))
-            self._greet = None
-            for frame in self._after_hello:
-                self._outbox.put(frame)
-            self._after_hello.clear()
 
     def _prove(self, mark: Mark | None, *, urgent: bool = False) -> None:
         if mark is not None:
@@ -292,7 +237,7 @@ class Connection:
         else:
             frame, mark = self._outbox.pop()
             if mark is not None:  # it counts as written while its last bytes wait for room
-                self.receipts.written = mark
+                self.receipts.wrote(mark, self._loop.time())
             await self._socket.send(frame)
             self.sent_at = self._loop.time()
             if mark is not None:

@@ -2,14 +2,19 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import hypothesis
 import pytest
+import pytest_asyncio
 import structlog
 
+from switchboard_operator.limits import Limits
 from tests.fakes import FakeConcierge
 from tests.raw import RawWebSocket
+from tests.redis_server import RedisServer, redis_server
+from tests.session_api import running
 from tests.switchboards import Switchboard, switchboard
 
 
@@ -23,8 +28,43 @@ async def concierge() -> AsyncIterator[FakeConcierge]:
 @pytest.fixture
 async def board(concierge: FakeConcierge) -> AsyncIterator[Switchboard]:
     """A switchboard with default settings and limits, in this process."""
-    async with switchboard(concierge.url) as running:
-        yield running
+    async with switchboard(concierge.url) as started:
+        yield started
+
+
+Run = Callable[..., AbstractAsyncContextManager[Switchboard]]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def redis() -> AsyncIterator[RedisServer]:
+    """One Redis for all tests of a module that don't break it."""
+    async with redis_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.slow)])
+def broker_url(request: pytest.FixtureRequest) -> str:
+    """The Redis to use, "" for a broker in memory: each test has its turn with both."""
+    if request.param == "memory":
+        return ""
+    server: RedisServer = request.getfixturevalue("redis")
+    return server.url
+
+
+@pytest.fixture
+def limits() -> Limits:
+    """What `run` has for limits unless told otherwise; modules may have their own."""
+    return Limits()
+
+
+@pytest.fixture
+def run(concierge: FakeConcierge, broker_url: str, limits: Limits) -> Run:
+    """Run a switchboard with other limits or variables, on memory and on Redis."""
+
+    def start(limits: Limits = limits, **more: str) -> AbstractAsyncContextManager[Switchboard]:
+        return running(concierge, broker_url, limits, **more)
+
+    return start
 
 
 # Examples take as long as they take on a busy machine; the test's own time-out bounds them all.

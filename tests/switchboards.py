@@ -25,6 +25,7 @@ from tests.fakes import SECRET
 
 ROOT = Path(__file__).parent.parent
 SESSION = "7c1f1f0e-6d0f-4d5c-8a53-2f0c2f6b9a11"
+SECRET_KEY = "the secret of the tests' cookies and tokens"
 
 
 def variables(concierge_url: str, **more: str) -> dict[str, str]:
@@ -32,7 +33,7 @@ def variables(concierge_url: str, **more: str) -> dict[str, str]:
     return {
         "CONCIERGE_URL": concierge_url,
         "CONCIERGE_POSTBACK_SECRET_KEY": SECRET,
-        "SWITCHBOARD_SECRET_KEY": "the secret of the tests' cookies",
+        "SWITCHBOARD_SECRET_KEY": SECRET_KEY,
         "SWITCHBOARD_HOST": "127.0.0.1",
         "SWITCHBOARD_PORT": "0",
         "METRICS_TOKEN": "the scraper's token",

@@ -9,12 +9,13 @@ import pytest
 
 from switchboard_operator import frames
 from switchboard_operator.broker.memory_mailbox import MemoryMailbox
-from switchboard_operator.connection import Connection, Mailbox
+from switchboard_operator.connection import Connection
 from switchboard_operator.connections import Connections
 from switchboard_operator.limits import Limits
 from switchboard_operator.mailbox import MailboxRules, Page
 from switchboard_operator.marks import Mark
 from switchboard_operator.messages import Delivery
+from switchboard_operator.replay import Mailbox
 from switchboard_operator.web import keys
 from tests.conftest import OpenRaw
 from tests.fakes import FakeConcierge

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import WSMsgType
 
-from switchboard_operator.frames_v1 import SUBPROTOCOL
+from switchboard_operator.server_frames_v1 import SUBPROTOCOL
 from switchboard_operator.web import keys
 from tests.conftest import OpenRaw
 from tests.fakes import FakeConcierge

@@ -713,6 +713,54 @@ async def test_a_flood_of_forged_tags_deafens_nobody_and_keeps_nothing_busy_afte
     assert await calls_in_a_quiet_second(redis) < 20
 
 
+@wires
+async def test_a_stranger_who_takes_the_very_next_id_keeps_nobody_from_whose_it_is(
+    pair: Pair, redis: RedisServer, wire: str
+) -> None:
+    users = [await User.joined(board, wire) for board in pair]
+    await post(pair[0], 0)
+    epoch = (await redis.call("HGET", keys_of(SESSION)[0], "epoch")).decode()
+
+    await publish_as(redis, f"{epoch}:2")
+    for user in users:
+        await user.has(2)  # nothing tells it from a genuine one yet
+    for number in range(1, 8):
+        await post(pair[number % 2], number)
+
+    for user in users:
+        await user.has_number(7)
+        assert genuine(user) == list(range(8))
+        assert len(user.contents) == 9
+        if wire == "v1":
+            assert user.ids == [f"{epoch}:{number}" for number in (1, 2, *range(2, 9))]
+
+
+@wires
+async def test_a_stranger_who_takes_some_of_the_next_ids_keeps_nobody_from_whose_they_are(
+    pair: Pair, redis: RedisServer, wire: str
+) -> None:
+    users = [await User.joined(board, wire) for board in pair]
+    await post(pair[0], 0)
+    epoch = (await redis.call("HGET", keys_of(SESSION)[0], "epoch")).decode()
+
+    for number in (2, 3, 4):
+        await publish_as(redis, f"{epoch}:{number}")
+    for user in users:
+        await user.has(4)
+    for number in range(1, 8):
+        await post(pair[number % 2], number)
+
+    for user in users:
+        await user.has_number(7)
+        # Redis seems to have gone back in time, so that some come again under another epoch.
+        assert list(dict.fromkeys(genuine(user))) == list(range(8))
+
+
+async def publish_as(redis: RedisServer, tag: str) -> None:
+    """Publish what bears *tag* as only a genuine postback would."""
+    await redis.publish(f'{{"switchboard":"{tag}","to":"{SESSION}","forged":true}}')
+
+
 def genuine(user: User) -> list[int]:
     return [content["n"] for content in user.contents if "forged" not in content]
 

@@ -13,9 +13,9 @@ from switchboard_operator.connections import Connections
 from switchboard_operator.errors import BrokerFull
 from switchboard_operator.feedback import Feedback
 from switchboard_operator.frames import CLASSIC, Wire
-from switchboard_operator.frames_v1 import V1
 from switchboard_operator.limits import Limits
 from switchboard_operator.messages import Delivery, Postback
+from switchboard_operator.server_frames_v1 import V1
 from tests.switchboards import SESSION, eventually
 from tests.test_connections import RULES, FakeSocket
 

@@ -5,21 +5,20 @@ import dataclasses
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from struct import pack
 from typing import Any, Self
 
 import pytest
-import pytest_asyncio
 
 from switchboard_operator.limits import Limits
 from switchboard_operator.shutdown import drain
-from tests.conftest import OpenRaw
+from tests.conftest import OpenRaw, Run
 from tests.fakes import FakeConcierge
 from tests.raw import CLOSE, PING, PONG, TEXT, RawWebSocket
 from tests.redis_server import RedisServer, redis_server
+from tests.session_api import call, path_of, ready, running, state, user
 from tests.switchboards import Switchboard, client_session, eventually
-from tests.test_session_api import call, path_of, ready, running, state, user
 
 QUICK = Limits(
     redis_pause=0.05,
@@ -31,31 +30,10 @@ QUICK = Limits(
     close=0.2,
 )
 
-Run = Callable[..., AbstractAsyncContextManager[Switchboard]]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def redis() -> AsyncIterator[RedisServer]:
-    async with redis_server() as server:
-        yield server
-
-
-@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.slow)])
-def broker_url(request: pytest.FixtureRequest) -> str:
-    if request.param == "memory":
-        return ""
-    server: RedisServer = request.getfixturevalue("redis")
-    return server.url
-
 
 @pytest.fixture
-def run(concierge: FakeConcierge, broker_url: str) -> Run:
-    """Run a switchboard with other limits or variables, on memory and on Redis."""
-
-    def start(limits: Limits = QUICK, **more: str) -> AbstractAsyncContextManager[Switchboard]:
-        return running(concierge, broker_url, limits, **more)
-
-    return start
+def limits() -> Limits:
+    return QUICK
 
 
 @pytest.fixture

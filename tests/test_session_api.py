@@ -3,120 +3,38 @@
 import dataclasses
 import hmac
 import json
-import uuid
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-import pytest_asyncio
 from redis.asyncio import Redis
-from yarl import URL
 
 from switchboard_operator import signatures
 from switchboard_operator.limits import Limits
+from tests.conftest import Run
 from tests.fakes import SECRET, FakeConcierge
 from tests.redis_server import RedisServer, redis_server
-from tests.switchboards import Switchboard, eventually, switchboard
+from tests.session_api import call, path_of, ready, running, signed, state, user
+from tests.switchboards import Switchboard, eventually
 from tests.v1_client import V1Client
 
 QUICK = Limits(
     redis_pause=0.05, redis_settle=0.1, redis_answer=0.4, confirm=0.3, cursor_pause=0.0, close=1.0
 )
 
-Run = Callable[..., AbstractAsyncContextManager[Switchboard]]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def redis() -> AsyncIterator[RedisServer]:
-    async with redis_server() as server:
-        yield server
-
-
-@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.slow)])
-def broker_url(request: pytest.FixtureRequest) -> str:
-    if request.param == "memory":
-        return ""
-    server: RedisServer = request.getfixturevalue("redis")
-    return server.url
-
 
 @pytest.fixture
-def run(concierge: FakeConcierge, broker_url: str) -> Run:
-    """Run a switchboard with other limits or variables, on memory and on Redis."""
-
-    def start(limits: Limits = QUICK, **more: str) -> AbstractAsyncContextManager[Switchboard]:
-        return running(concierge, broker_url, limits, **more)
-
-    return start
+def limits() -> Limits:
+    return QUICK
 
 
 @pytest.fixture
 async def board(run: Run) -> AsyncIterator[Switchboard]:
     async with run() as started:
         yield started
-
-
-@asynccontextmanager
-async def running(
-    concierge: FakeConcierge, broker_url: str, limits: Limits = QUICK, **more: str
-) -> AsyncIterator[Switchboard]:
-    """Run a switchboard on the Redis at *broker_url*, "" for on its own, once all of it works."""
-    async with switchboard(concierge.url, limits, REDISCLOUD_URL=broker_url, **more) as started:
-        await ready(started)
-        yield started
-
-
-def user() -> str:
-    """Return a session id that nobody else has."""
-    return str(uuid.uuid4())
-
-
-def path_of(session: str) -> str:
-    return f"/sessions/{quote(session, safe='')}"
-
-
-def signed(method: str, target: str, now: datetime | None = None) -> dict[str, str]:
-    """Return the headers with which the Concierge signs a request without a body."""
-    headers = signatures.sign(method, target, "", b"", SECRET, now or datetime.now(UTC))
-    del headers["Content-Type"]
-    return headers
-
-
-async def call(
-    board: Switchboard, method: str, target: str, headers: dict[str, str] | None = None
-) -> tuple[int, Any]:
-    """Make a request, signed unless *headers* are given; return status and JSON."""
-    url = URL(f"{board.url}{target}", encoded=True)
-    headers = signed(method, target) if headers is None else headers
-    async with board.client.request(method, url, headers=headers) as response:
-        text = await response.text()
-        if text:
-            assert response.content_type == "application/json"
-        if response.status == 503:
-            assert int(response.headers["Retry-After"]) > 0
-        return response.status, json.loads(text) if text else None
-
-
-async def state(board: Switchboard, session: str) -> dict[str, Any]:
-    """Return what the switchboard tells of a session."""
-    status, content = await call(board, "GET", path_of(session))
-    assert status == 200
-    assert isinstance(content, dict)
-    return content
-
-
-async def ready(board: Switchboard) -> None:
-    """Wait until all that a switchboard does by Redis works: hear, publish, and call."""
-
-    async def is_ready() -> bool:
-        calls, _ = await call(board, "GET", path_of("nobody"))
-        return (await board.get("/ready"))[0] == calls == 200
-
-    await eventually(is_ready)
 
 
 # Asking
@@ -191,8 +109,8 @@ async def test_sockets_of_all_instances_are_counted_on_each(
 ) -> None:
     session = user()
     async with (
-        running(concierge, redis.url) as here,
-        running(concierge, redis.url) as there,
+        running(concierge, redis.url, QUICK) as here,
+        running(concierge, redis.url, QUICK) as there,
     ):
         sockets = [await board.connect(session) for board in (here, there, there)]
         counts = [(await state(board, session))["sockets"] for board in (here, there)]
@@ -211,7 +129,7 @@ async def test_others_on_the_channel_who_do_not_count_do_not_matter(
 ) -> None:
     session = user()
     async with (
-        running(concierge, redis.url) as board,
+        running(concierge, redis.url, QUICK) as board,
         Redis(port=redis.port) as client,
         client.pubsub() as original,
     ):
@@ -355,7 +273,7 @@ async def test_erasing_twice_or_nothing_is_fine_and_harms_nobody_else(board: Swi
 async def test_nothing_of_a_session_is_left_in_redis_but_what_suppresses_duplicates(
     concierge: FakeConcierge, redis: RedisServer
 ) -> None:
-    async with running(concierge, redis.url) as board:
+    async with running(concierge, redis.url, QUICK) as board:
         session = user()
         await board.postback({"to": session, "body": "a secret of the user's"})
 
@@ -374,7 +292,7 @@ async def test_nothing_of_a_session_is_left_in_redis_but_what_suppresses_duplica
 async def test_while_redis_is_away_both_are_503(concierge: FakeConcierge, method: str) -> None:
     async with (
         redis_server() as own,
-        running(concierge, own.url) as board,
+        running(concierge, own.url, QUICK) as board,
     ):
         target = path_of(user())
 
@@ -560,8 +478,8 @@ async def test_a_duplicate_is_known_on_every_instance(
     concierge: FakeConcierge, redis: RedisServer
 ) -> None:
     async with (
-        running(concierge, redis.url) as here,
-        running(concierge, redis.url) as there,
+        running(concierge, redis.url, QUICK) as here,
+        running(concierge, redis.url, QUICK) as there,
     ):
         client = await V1Client.opened(there)
         body, headers = request({"to": client.session, "n": 1})
@@ -581,7 +499,7 @@ async def test_what_is_held_has_no_id_yet_and_is_delivered_once_however_often_it
 ) -> None:
     async with (
         redis_server() as own,
-        running(concierge, own.url) as board,
+        running(concierge, own.url, QUICK) as board,
     ):
         client = await V1Client.opened(board)
         body, headers = request({"to": client.session, "n": 1})

@@ -96,11 +96,7 @@ async def test_what_a_client_says_before_it_sees_our_close_is_delivered(
 async def test_a_client_that_does_not_read_or_answer_does_not_delay_the_exit_beyond_20_s(
     concierge: FakeConcierge, open_raw: OpenRaw
 ) -> None:
-    async def hang(_incoming: Incoming) -> int:
-        await asyncio.sleep(60)
-        return 204
-
-    concierge.answer = hang
+    concierge.hold()
     async with switchboard_process(variables(concierge.url, CONCIERGE_TIMEOUT="60")) as board:
         assert board.process is not None
         deaf = await open_raw(board.url, TARGET, receive_buffer=4096)

@@ -172,7 +172,7 @@ async def test_a_502_is_tried_again_only_if_the_concierge_is_idempotent(
 async def test_a_message_that_timed_out_is_posted_once(concierge: FakeConcierge) -> None:
     async def hang(incoming: Incoming) -> int:
         if incoming.content["Body"] == "slow":
-            await asyncio.sleep(1)
+            await asyncio.Event().wait()
         return 204
 
     concierge.answer = hang
@@ -339,11 +339,7 @@ async def test_a_message_is_given_up_30_s_after_its_arrival() -> None:
 
 @pytest.mark.slow
 async def test_the_concierge_has_15_s_to_answer(concierge: FakeConcierge) -> None:
-    async def hang(_incoming: Incoming) -> int:
-        await asyncio.sleep(20)
-        return 204
-
-    concierge.answer = hang
+    concierge.hold()
     async with switchboard(concierge.url) as board:
         began = time.monotonic()
         await say(await board.connect(), "take your time")

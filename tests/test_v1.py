@@ -6,11 +6,9 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from aiohttp import WSServerHandshakeError
 from redis.asyncio import Redis
 
@@ -19,10 +17,11 @@ from switchboard_operator.broker import keys
 from switchboard_operator.limits import Limits
 from switchboard_operator.tokens import Proof, Tokens
 from switchboard_operator.web import keys as web_keys
+from tests.conftest import Run
 from tests.fakes import FakeConcierge, Incoming
 from tests.redis_server import RedisServer, redis_server
-from tests.switchboards import Switchboard, eventually, switchboard
-from tests.test_session_api import ready
+from tests.session_api import running, user
+from tests.switchboards import SECRET_KEY, Switchboard, eventually
 from tests.v1_client import V1Client
 
 QUICK = Limits(
@@ -35,57 +34,19 @@ QUICK = Limits(
     receipt_delay=60.0,  # a client proves what it has by what the test has it say
     close=1.0,
 )
-SECRET_KEY = "the secret of these tests' tokens"
 MARKERS = itertools.count(-1, -1)  # equal postbacks within a second would be one
 MINTED = "s1.0123456789abcdef0123456789abcdef"
 
-Run = Callable[..., AbstractAsyncContextManager[Switchboard]]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def redis() -> AsyncIterator[RedisServer]:
-    async with redis_server() as server:
-        yield server
-
-
-@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.slow)])
-def broker_url(request: pytest.FixtureRequest) -> str:
-    if request.param == "memory":
-        return ""
-    server: RedisServer = request.getfixturevalue("redis")
-    return server.url
-
 
 @pytest.fixture
-def run(concierge: FakeConcierge, broker_url: str) -> Run:
-    """Run a switchboard with other limits or variables, on memory and on Redis."""
-
-    def start(limits: Limits = QUICK, **more: str) -> AbstractAsyncContextManager[Switchboard]:
-        return running(concierge, broker_url, limits, **more)
-
-    return start
+def limits() -> Limits:
+    return QUICK
 
 
 @pytest.fixture
 async def board(run: Run) -> AsyncIterator[Switchboard]:
     async with run() as started:
         yield started
-
-
-@asynccontextmanager
-async def running(
-    concierge: FakeConcierge, broker_url: str, limits: Limits = QUICK, **more: str
-) -> AsyncIterator[Switchboard]:
-    """Run a switchboard on the Redis at *broker_url*, "" for on its own, once all of it works."""
-    named = {"REDISCLOUD_URL": broker_url, "SWITCHBOARD_SECRET_KEY": SECRET_KEY} | more
-    async with switchboard(concierge.url, limits, **named) as started:
-        await ready(started)
-        yield started
-
-
-def user() -> str:
-    """Return a session id that nobody else has."""
-    return str(uuid.uuid4())
 
 
 def quick(**other: Any) -> Limits:
@@ -699,7 +660,7 @@ async def test_without_mailbox_there_are_no_ids_and_nothing_is_sent_again(run: R
 async def test_a_redis_that_lost_its_data_is_another_epoch(
     concierge: FakeConcierge, redis: RedisServer
 ) -> None:
-    async with running(concierge, redis.url) as board:
+    async with running(concierge, redis.url, QUICK) as board:
         first = await V1Client.opened(board)
         await post(board, first.session, 1, 2)
         await first.has_messages(2)
@@ -731,7 +692,7 @@ async def restore(redis: RedisServer, dumped: dict[str, bytes]) -> None:
 async def test_a_redis_that_went_back_in_time_is_another_epoch(
     concierge: FakeConcierge, redis: RedisServer
 ) -> None:
-    async with running(concierge, redis.url) as board:
+    async with running(concierge, redis.url, QUICK) as board:
         first = await V1Client.opened(board)
         await post(board, first.session, 1, 2)
         before = await dump(redis, first.session)
@@ -755,7 +716,7 @@ async def test_a_redis_that_went_back_in_time_is_another_epoch(
 async def test_a_connected_client_misses_nothing_when_redis_goes_back_in_time(
     concierge: FakeConcierge, redis: RedisServer
 ) -> None:
-    async with running(concierge, redis.url) as board:
+    async with running(concierge, redis.url, QUICK) as board:
         client = await V1Client.opened(board)
         await post(board, client.session, 1, 2)
         before = await dump(redis, client.session)
@@ -1169,7 +1130,10 @@ async def test_while_one_instance_has_messages_of_a_session_another_takes_none_o
     concierge: FakeConcierge, redis: RedisServer
 ) -> None:
     released = concierge.hold()
-    async with running(concierge, redis.url) as here, running(concierge, redis.url) as there:
+    async with (
+        running(concierge, redis.url, QUICK) as here,
+        running(concierge, redis.url, QUICK) as there,
+    ):
         first = await V1Client.opened(here)
         await first.say("1", "one")
         await concierge.has_received(1)
@@ -1222,7 +1186,7 @@ async def test_a_lease_is_renewed_while_messages_are_under_way(
 async def test_a_lease_of_an_instance_that_died_ends(
     concierge: FakeConcierge, redis: RedisServer
 ) -> None:
-    async with running(concierge, redis.url) as board:
+    async with running(concierge, redis.url, QUICK) as board:
         client = await V1Client.opened(board)
         await redis.call("SET", keys.lease(client.session), "another instance", "PX", 400)
 
@@ -1445,7 +1409,7 @@ async def test_the_data_of_each_of_an_array_is_its_own_bytes(board: Switchboard)
 async def test_what_others_publish_arrives_as_it_is_without_an_id(
     concierge: FakeConcierge, redis: RedisServer
 ) -> None:
-    async with running(concierge, redis.url) as board:
+    async with running(concierge, redis.url, QUICK) as board:
         client = await V1Client.opened(board)
         await post(board, client.session, 1)
         bare = f'{{ "n": 2,  "to": "{client.session}" }}'
@@ -1465,7 +1429,7 @@ async def test_what_others_publish_arrives_as_it_is_without_an_id(
 async def test_an_id_that_somebody_made_up_is_not_believed(
     concierge: FakeConcierge, redis: RedisServer
 ) -> None:
-    async with running(concierge, redis.url) as board:
+    async with running(concierge, redis.url, QUICK) as board:
         client = await V1Client.opened(board)
         await post(board, client.session, 1)
         [first] = await client.has_messages(1)
@@ -1485,7 +1449,10 @@ async def test_an_id_that_somebody_made_up_is_not_believed(
 async def test_sockets_on_all_instances_get_the_same_ids_and_a_client_may_change_between_them(
     concierge: FakeConcierge, redis: RedisServer
 ) -> None:
-    async with running(concierge, redis.url) as here, running(concierge, redis.url) as there:
+    async with (
+        running(concierge, redis.url, QUICK) as here,
+        running(concierge, redis.url, QUICK) as there,
+    ):
         first = await V1Client.opened(here)
         second = await first.resumed(there)
         for number, board in enumerate([here, there] * 3):

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from switchboard_operator import connection
+from switchboard_operator import replay
 from switchboard_operator.marks import Mark
 from switchboard_operator.messages import Delivery, Postback
 
@@ -79,7 +79,7 @@ class Leases(Protocol):
         """Give the session's lease up, after all that was settled."""
 
 
-class Mailbox(connection.Mailbox, Protocol):
+class Mailbox(replay.Mailbox, Protocol):
     """Keeps the latest postbacks of each session, and how far its user has proven to have them."""
 
     async def erase(self, session: str) -> None:

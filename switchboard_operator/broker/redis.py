@@ -45,7 +45,7 @@ class RedisBroker:
         self._listener = Listener(open_link, self._publisher, self._presence, limits, metrics)
         self.mailbox = RedisMailbox(self._calls, rules, limits, metrics)
         self.leases = RedisLeases(self._calls, limits)
-        metrics.redis_up.set_function(lambda: self._publisher.up)
+        metrics.redis_up.set_function(lambda: self._redis_up)
         metrics.listener_up.set_function(lambda: self._listener.up)
         metrics.postbacks_held.set_function(lambda: self._publisher.held)
 
@@ -94,4 +94,9 @@ class RedisBroker:
 
     def health(self) -> Health:
         """Tell whether Redis answers and our subscription hears."""
-        return Health(redis=self._publisher.up, listening=self._listener.up)
+        return Health(redis=self._redis_up, listening=self._listener.up)
+
+    @property
+    def _redis_up(self) -> bool:
+        """Tell whether what publishes and what reads mailboxes both have a link that answers."""
+        return self._publisher.up and self._calls.up

@@ -22,7 +22,7 @@ class RedisMailbox:
         """Make *calls* for what *rules* keep."""
         self._calls = calls
         self._rules = rules
-        self._unreadable = metrics.script_errors
+        self._refused = metrics.script_errors
         self._pause = limits.cursor_pause
         # Cursors to write, by session and epoch.
         self._due: dict[tuple[str, str], tuple[int, asyncio.Future[None]]] = {}
@@ -49,7 +49,7 @@ class RedisMailbox:
         if result.done():
             return
         if isinstance(reply.exception(), ResponseError):
-            self._unreadable.inc()
+            self._refused.inc()
             result.set_result(None)
             return
         epoch, last, cursor, oldest, start, *bodies = reply.result()
@@ -87,7 +87,13 @@ class RedisMailbox:
             reply = self._calls.put(command, patient=True)
             self._writing.add(reply)
             reply.add_done_callback(self._writing.discard)
-            reply.add_done_callback(partial(_done, stored))
+            reply.add_done_callback(partial(self._stored, stored))
+
+    def _stored(self, stored: asyncio.Future[None], reply: asyncio.Future[Any]) -> None:
+        if not reply.cancelled() and isinstance(reply.exception(), ResponseError):
+            self._refused.inc()  # what is proven next moves the cursor over this, too
+        if not stored.done():
+            stored.set_result(None)
 
     async def flush(self) -> None:
         """Wait until all cursors are written."""
@@ -101,8 +107,3 @@ class RedisMailbox:
     async def erase(self, session: str) -> None:
         """Forget all of *session*."""
         await self._calls.ask(("DEL", keys.state(session), keys.bodies(session)))
-
-
-def _done(stored: asyncio.Future[None], _reply: asyncio.Future[Any]) -> None:
-    if not stored.done():
-        stored.set_result(None)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import structlog
 from aiohttp import hdrs, web
 
-from switchboard_operator import frames, frames_v1
+from switchboard_operator import frames, server_frames_v1
 from switchboard_operator.connection import Connection
 from switchboard_operator.errors import UpgradeRefused
 from switchboard_operator.frames import Wire
@@ -49,7 +49,9 @@ async def chat(request: web.Request) -> web.StreamResponse:
 def _speaks_v1(request: web.Request) -> bool:
     offers = request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, [])
     return any(
-        offer.strip() == frames_v1.SUBPROTOCOL for line in offers for offer in line.split(",")
+        offer.strip() == server_frames_v1.SUBPROTOCOL
+        for line in offers
+        for offer in line.split(",")
     )
 
 
@@ -70,9 +72,9 @@ async def _let_in_v1(request: web.Request) -> _Ready:
     """Open the socket of a client that will say which session it joins. Raises UpgradeRefused."""
     app = request.app
     session = await app[keys.ADMISSION].session_asked(request)
-    socket = AiohttpSocket(app[keys.SETTINGS].max_message_bytes, frames_v1.SUBPROTOCOL)
+    socket = AiohttpSocket(app[keys.SETTINGS].max_message_bytes, server_frames_v1.SUBPROTOCOL)
     await socket.upgrade(request, app[keys.LIMITS].send_buffer)
-    connection = _connection(app, socket, frames_v1.V1)
+    connection = _connection(app, socket, server_frames_v1.V1)
     return connection, socket, V1Talk(app, connection, session)
 
 

@@ -6,7 +6,7 @@ from functools import partial
 
 from aiohttp import web
 
-from switchboard_operator import frames, frames_v1, sessions
+from switchboard_operator import client_frames_v1, frames, server_frames_v1, sessions
 from switchboard_operator.connection import Connection
 from switchboard_operator.errors import BadFrame, ProtocolBroken, TokenRefused
 from switchboard_operator.mailbox import Page
@@ -35,24 +35,24 @@ class V1Talk:
         """Take a frame; return the code to close with if it makes no sense of what comes next."""
         try:
             if not self._open:
-                self._join(frames_v1.parse_open(text))
+                self._join(client_frames_v1.parse_open(text))
             else:
-                self._say(frames_v1.parse_message(text))
+                self._say(client_frames_v1.parse_message(text))
         except ProtocolBroken:
             return frames.PROTOCOL_BROKEN
         except TokenRefused:
             return frames.BAD_TOKEN
-        except frames_v1.BadMessage as exc:
+        except client_frames_v1.BadMessage as exc:
             self._refuse(exc.cid, "bad_frame")
         except BadFrame as exc:
             self._bad_frames.inc()
-            self._connection.offer(frames_v1.bad_frame(exc.detail))
+            self._connection.offer(server_frames_v1.bad_frame(exc.detail))
         return None
 
     def take_too_long(self, text: str) -> int | None:
         """Refuse a frame that is longer than allowed, by its cid if it has one."""
         try:
-            cid = frames_v1.parse_cid(text)
+            cid = client_frames_v1.parse_cid(text)
         except BadFrame:
             return frames.TOO_BIG
         if not self._open:
@@ -67,13 +67,13 @@ class V1Talk:
     def settled(self, cid: str, code: str | None, *, retry: bool) -> None:
         """Tell the client what became of its message *cid*; no code means that it was accepted."""
         if code is None:
-            self._connection.offer(frames_v1.accepted(cid))
+            self._connection.offer(server_frames_v1.accepted(cid))
             return
         if retry and self._refused is None:
             self._refused = (cid, code)
-        self._connection.offer(frames_v1.refused(cid, code, retry=retry))
+        self._connection.offer(server_frames_v1.refused(cid, code, retry=retry))
 
-    def _join(self, opened: frames_v1.Open) -> None:
+    def _join(self, opened: client_frames_v1.Open) -> None:
         now = time.time()
         proof = Proof(self._asked or sessions.mint(), int(now))
         if opened.token is not None:
@@ -86,19 +86,23 @@ class V1Talk:
         self._app[keys.CONNECTIONS].admit(connection)
         self._timer = self._loop.call_later(self._limits.hello, connection.greet_without_page)
 
-    def _hello(self, opened: frames_v1.Open, token: str, page: Page | None, lost: int) -> bytes:
-        return frames_v1.hello(
+    def _hello(
+        self, opened: client_frames_v1.Open, token: str, page: Page | None, lost: int
+    ) -> bytes:
+        return server_frames_v1.hello(
             self._connection.session,
             token,
-            frames_v1.resumption(opened, page, lost),
+            server_frames_v1.resumption(opened, page, lost),
             heartbeat=self._limits.heartbeat,
             retry=self._limits.retry_window,
         )
 
-    def _say(self, message: frames_v1.Message) -> None:
+    def _say(self, message: client_frames_v1.Message) -> None:
         if self._refused is not None and message.cid != self._refused[0]:
             # What came before it has to come again first, or their order would be lost.
-            self._connection.offer(frames_v1.refused(message.cid, self._refused[1], retry=True))
+            self._connection.offer(
+                server_frames_v1.refused(message.cid, self._refused[1], retry=True)
+            )
             return
         self._refused = None
         session = self._connection.session
@@ -109,4 +113,4 @@ class V1Talk:
 
     def _refuse(self, cid: str, code: str) -> None:
         self._bad_frames.inc()
-        self._connection.offer(frames_v1.refused(cid, code, retry=False))
+        self._connection.offer(server_frames_v1.refused(cid, code, retry=False))

@@ -1,4 +1,4 @@
-"""The wire `switchboard.v1`: what clients say, what they are told, and whether they can resume."""
+"""The wire `switchboard.v1`: what clients say."""
 
 import json
 from contextlib import suppress
@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchboard_operator import frames_v1
+from switchboard_operator import client_frames_v1
+from switchboard_operator.client_frames_v1 import BadMessage, Message, Open
 from switchboard_operator.errors import BadFrame, ProtocolBroken
 from switchboard_operator.frames import UserFrame
-from switchboard_operator.frames_v1 import V1, BadMessage, Message, Open, Resumption
-from switchboard_operator.mailbox import EMPTY, Page
 from switchboard_operator.marks import ELSEWHERE, NOWHERE, Mark
 
 NOT_JSON = "the frame is not JSON"
@@ -59,14 +58,14 @@ DOG = "\U0001f436"
     ],
 )
 def test_a_first_frame_is_read(text: str, opened: Open) -> None:
-    assert frames_v1.parse_open(text) == opened
+    assert client_frames_v1.parse_open(text) == opened
 
 
 @pytest.mark.parametrize(
     "last", ["41", "k3f9", "K3F9:41", "k3f9:-1", "k3f9:41 ", "?:0", DOG, "x" * 10_000]
 )
 def test_a_last_id_that_is_none_of_ours_belongs_to_no_epoch(last: str) -> None:
-    opened = frames_v1.parse_open(json.dumps({"type": "open", "token": "t", "last": last}))
+    opened = client_frames_v1.parse_open(json.dumps({"type": "open", "token": "t", "last": last}))
 
     assert opened == Open("t", ELSEWHERE)
 
@@ -102,13 +101,13 @@ NO_OPENS: Final[dict[str, str]] = {
 @pytest.mark.parametrize("text", NO_OPENS.values(), ids=NO_OPENS)
 def test_any_other_first_frame_breaks_the_protocol(text: str) -> None:
     with pytest.raises(ProtocolBroken):
-        frames_v1.parse_open(text)
+        client_frames_v1.parse_open(text)
 
 
 @given(st.text(st.characters()))
 def test_no_first_frame_raises_anything_else(text: str) -> None:
     with pytest.raises(ProtocolBroken):
-        frames_v1.parse_open(text)
+        client_frames_v1.parse_open(text)
 
 
 # Messages
@@ -145,13 +144,13 @@ def test_no_first_frame_raises_anything_else(text: str) -> None:
     ids=["message", "null", "payload", "both, other order, unknown key", "escapes", "repeated"],
 )
 def test_a_message_is_read(text: str, message: Message) -> None:
-    assert frames_v1.parse_message(text) == message
+    assert client_frames_v1.parse_message(text) == message
 
 
 @pytest.mark.parametrize("text", ['{"type":"open"}', '{"type":"message","cid":"1","type":"open"}'])
 def test_a_second_open_breaks_the_protocol(text: str) -> None:
     with pytest.raises(ProtocolBroken):
-        frames_v1.parse_message(text)
+        client_frames_v1.parse_message(text)
 
 
 WITHOUT_CID: Final[dict[str, tuple[str, str]]] = {
@@ -206,7 +205,7 @@ WITHOUT_CID: Final[dict[str, tuple[str, str]]] = {
 @pytest.mark.parametrize(("text", "detail"), WITHOUT_CID.values(), ids=WITHOUT_CID)
 def test_a_frame_without_a_usable_cid_is_refused_with_the_reason(text: str, detail: str) -> None:
     with pytest.raises(BadFrame) as refused:
-        frames_v1.parse_message(text)
+        client_frames_v1.parse_message(text)
 
     assert refused.type is BadFrame
     assert refused.value.detail == detail
@@ -225,7 +224,7 @@ def test_a_frame_without_a_usable_cid_is_refused_with_the_reason(text: str, deta
 )
 def test_a_message_that_cannot_be_used_is_refused_by_its_cid(rest: str, detail: str) -> None:
     with pytest.raises(BadMessage) as refused:
-        frames_v1.parse_message(f'{{"type":"message","cid":"a1-7"{rest}}}')
+        client_frames_v1.parse_message(f'{{"type":"message","cid":"a1-7"{rest}}}')
 
     assert (refused.value.cid, refused.value.detail) == ("a1-7", detail)
 
@@ -233,7 +232,7 @@ def test_a_message_that_cannot_be_used_is_refused_by_its_cid(rest: str, detail: 
 @given(st.text(st.characters()))
 def test_no_text_raises_anything_but_bad_frame(text: str) -> None:
     with pytest.raises(BadFrame) as refused:
-        frames_v1.parse_message(text)
+        client_frames_v1.parse_message(text)
 
     assert refused.value.detail in {NOT_JSON, NO_TYPE, UNKNOWN}
 
@@ -262,7 +261,11 @@ json_values = st.recursive(
 def test_no_object_raises_anything_that_has_no_answer(content: Any, ascii_only: bool) -> None:
     text = json.dumps(content, ensure_ascii=ascii_only)
 
-    for parse in (frames_v1.parse_open, frames_v1.parse_message, frames_v1.parse_cid):
+    for parse in (
+        client_frames_v1.parse_open,
+        client_frames_v1.parse_message,
+        client_frames_v1.parse_cid,
+    ):
         with suppress(BadFrame, ProtocolBroken):
             parse(text)
 
@@ -274,7 +277,7 @@ def test_no_object_raises_anything_that_has_no_answer(content: Any, ascii_only: 
 def test_a_cid_has_1_to_64_characters(cid: str) -> None:
     text = json.dumps({"type": "message", "cid": cid, "message": "x" * 100_000})
 
-    assert frames_v1.parse_cid(text) == cid
+    assert client_frames_v1.parse_cid(text) == cid
 
 
 @pytest.mark.parametrize(
@@ -288,7 +291,7 @@ def test_a_cid_has_1_to_64_characters(cid: str) -> None:
     ids=["alone", "nonsense beside it", "repeated", "escapes"],
 )
 def test_a_cid_is_read_whatever_else_there_is(text: str) -> None:
-    assert frames_v1.parse_cid(text) == "1"
+    assert client_frames_v1.parse_cid(text) == "1"
 
 
 @pytest.mark.parametrize(
@@ -300,227 +303,6 @@ def test_a_cid_is_read_whatever_else_there_is(text: str) -> None:
 )
 def test_without_a_usable_cid_there_is_none(text: str, detail: str) -> None:
     with pytest.raises(BadFrame) as refused:
-        frames_v1.parse_cid(text)
+        client_frames_v1.parse_cid(text)
 
     assert refused.value.detail == detail
-
-
-# Whether a client can resume
-
-
-def page(last: int, start: int, oldest: int = 1, epoch: str = "a") -> Page:
-    first = max(start + 1, oldest)
-    bodies = tuple(b"%d" % number for number in range(first, last + 1))
-    return Page(epoch, last=last, cursor=0, oldest=oldest, start=start, bodies=bodies)
-
-
-RESUMPTIONS: Final[dict[str, tuple[Open, Page | None, Resumption]]] = {
-    # No token
-    "new": (Open(None, None), EMPTY, Resumption("new", 0, "")),
-    "new, of a session that has postbacks": (
-        Open(None, None),
-        page(5, 3),
-        Resumption("new", 2, "a:5"),
-    ),
-    "new, and says what it has": (
-        Open(None, Mark("a", 3)),
-        page(5, 3),
-        Resumption("new", 2, "a:5"),
-    ),
-    "new, and some are gone": (
-        Open(None, NOWHERE),
-        page(5, 0, oldest=4),
-        Resumption("new", 2, "a:5"),
-    ),
-    # Resumed
-    "missed some": (Open("t", Mark("a", 3)), page(5, 3), Resumption("", 2, "a:5")),
-    "missed none": (Open("t", Mark("a", 5)), page(5, 5), Resumption("", 0, "a:5")),
-    "missed none, and nothing is kept": (
-        Open("t", Mark("a", 5)),
-        page(5, 5, oldest=6),
-        Resumption("", 0, "a:5"),
-    ),
-    "missed all that is kept": (
-        Open("t", Mark("a", 3)),
-        page(5, 3, oldest=4),
-        Resumption("", 2, "a:5"),
-    ),
-    "had none, and none is there": (Open("t", NOWHERE), EMPTY, Resumption("", 0, "")),
-    "had none, and missed all": (Open("t", NOWHERE), page(5, 0), Resumption("", 5, "a:5")),
-    "by the cursor": (Open("t", None), page(5, 3), Resumption("", 2, "a:5")),
-    "by the cursor, which has all": (Open("t", None), page(5, 5), Resumption("", 0, "a:5")),
-    "more than a page": (Open("t", Mark("a", 3)), page(90, 3), Resumption("", 87, "a:90")),
-    # Another epoch
-    "epoch": (
-        Open("t", Mark("a", 3)),
-        page(5, 0, epoch="b"),
-        Resumption("epoch", 5, "b:5"),
-    ),
-    "epoch, and some are gone": (
-        Open("t", Mark("a", 3)),
-        page(5, 0, oldest=4, epoch="b"),
-        Resumption("epoch", 2, "b:5"),
-    ),
-    "epoch without a postback": (
-        Open("t", Mark("a", 3)),
-        page(0, 0, epoch="b"),
-        Resumption("epoch", 0, ""),
-    ),
-    "epoch: nothing is stored": (
-        Open("t", Mark("a", 3)),
-        EMPTY,
-        Resumption("epoch", 0, ""),
-    ),
-    "epoch: the id was none of ours": (
-        Open("t", ELSEWHERE),
-        page(5, 0),
-        Resumption("epoch", 5, "a:5"),
-    ),
-    "epoch: the id was none of ours, and nothing is stored": (
-        Open("t", ELSEWHERE),
-        EMPTY,
-        Resumption("epoch", 0, ""),
-    ),
-    # Too old
-    "expired": (
-        Open("t", Mark("a", 3)),
-        page(5, 3, oldest=6),
-        Resumption("expired", 0, "a:5"),
-    ),
-    "expired, by the cursor": (
-        Open("t", None),
-        page(5, 0, oldest=6),
-        Resumption("expired", 0, "a:5"),
-    ),
-    "expired, had none": (
-        Open("t", NOWHERE),
-        page(5, 0, oldest=6),
-        Resumption("expired", 0, "a:5"),
-    ),
-    # Too many
-    "trimmed": (
-        Open("t", Mark("a", 3)),
-        page(9, 3, oldest=8),
-        Resumption("trimmed", 2, "a:9"),
-    ),
-    "trimmed by one": (
-        Open("t", Mark("a", 3)),
-        page(9, 3, oldest=5),
-        Resumption("trimmed", 5, "a:9"),
-    ),
-    "trimmed, by the cursor": (
-        Open("t", None),
-        page(9, 3, oldest=8),
-        Resumption("trimmed", 2, "a:9"),
-    ),
-    "trimmed, had none": (
-        Open("t", NOWHERE),
-        page(9, 0, oldest=8),
-        Resumption("trimmed", 2, "a:9"),
-    ),
-    # The mailbox does not answer
-    "not known yet": (
-        Open("t", Mark("a", 3)),
-        None,
-        Resumption("", 0, "a:3"),
-    ),
-    "not known yet, by the cursor": (Open("t", None), None, Resumption("", 0, "")),
-    "not known yet, had none": (Open("t", NOWHERE), None, Resumption("", 0, "")),
-    "new, not known yet": (Open(None, None), None, Resumption("new", 0, "")),
-}
-
-
-@pytest.mark.parametrize(
-    ("opened", "answer", "expected"), RESUMPTIONS.values(), ids=RESUMPTIONS.keys()
-)
-def test_a_client_learns_whether_it_resumes_and_what_follows(
-    opened: Open, answer: Page | None, expected: Resumption
-) -> None:
-    lost = 0 if answer is None else answer.first - answer.start - 1
-    assert frames_v1.resumption(opened, answer, lost) == expected
-
-
-# What clients are told
-
-
-def test_a_hello_to_a_client_that_resumes() -> None:
-    hello = frames_v1.hello(
-        "s1.0f", "token", Resumption("", 3, "k3f9:44"), heartbeat=25.0, retry=5000
-    )
-
-    assert hello == (
-        b'{"type":"hello","session":"s1.0f","token":"token","last":"k3f9:44","resumed":true,'
-        b'"missed":3,"heartbeat":25,"retry":[0,5000]}'
-    )
-
-
-@pytest.mark.parametrize("why", ["new", "epoch", "expired", "trimmed"])
-def test_a_hello_to_a_client_that_does_not_resume_says_why(why: str) -> None:
-    hello = frames_v1.hello("s1.0f", "token", Resumption(why, 0, ""), heartbeat=0.5, retry=0)
-
-    assert json.loads(hello) == {
-        "type": "hello",
-        "session": "s1.0f",
-        "token": "token",
-        "last": "",
-        "resumed": False,
-        "why": why,
-        "missed": 0,
-        "heartbeat": 0.5,
-        "retry": [0, 0],
-    }
-
-
-def test_the_frames_that_tell_what_became_of_a_message() -> None:
-    told = [
-        frames_v1.accepted("a1-7"),
-        frames_v1.refused("a1-8", "concierge_unavailable", retry=True),
-        frames_v1.refused("a1-9", "too_large", retry=False),
-    ]
-
-    assert told == [
-        b'{"type":"ack","cid":"a1-7","ok":true}',
-        b'{"type":"ack","cid":"a1-8","ok":false,"code":"concierge_unavailable","retry":true}',
-        b'{"type":"ack","cid":"a1-9","ok":false,"code":"too_large","retry":false}',
-    ]
-
-
-@given(st.text(min_size=1, max_size=64))
-def test_whatever_the_cid_its_ack_has_the_same(cid: str) -> None:
-    acks = [frames_v1.accepted(cid), frames_v1.refused(cid, "bad_frame", retry=False)]
-
-    assert [json.loads(ack)["cid"] for ack in acks] == [cid, cid]
-
-
-def test_the_answer_to_a_frame_that_is_none() -> None:
-    answer = frames_v1.bad_frame(NOT_JSON)
-
-    assert answer == b'{"type":"error","code":"bad_frame","detail":"the frame is not JSON"}'
-
-
-def test_the_frames_that_are_always_the_same() -> None:
-    assert V1.typing == b'{"type":"typing","ms":10000}'
-    assert V1.heartbeat == b'{"type":"heartbeat"}'
-
-
-BODIES: Final[dict[str, bytes]] = {
-    "least": b'{"to":"alice"}',
-    "white space": b' \r\n\t{ "to" : "alice" }\n ',
-    "numbers and order": b'{"z":1.0,"to":"alice","a":12345678901234567890123,"z":-0.1E+4}',
-    "escapes": rb'{"to":"alice","body":"\u0048\/\ud83d\udc36\""}',
-    "not ASCII": '{"to":"alice","body":"é\u2028🐶"}'.encode(),
-    "per cent": b'{"to":"alice","body":"100 %s %d %%"}',
-    "keys like ours": b'{"to":"alice","type":"message","id":"k3f9:1","data":{}}',
-}
-
-
-@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_a_postback_is_untouched_inside_its_frame(body: bytes) -> None:
-    with_id = V1.message(body, Mark("k3f9", 42))
-    without = V1.message(body, None)
-
-    assert with_id == b'{"type":"message","id":"k3f9:42","data":' + body + b"}"
-    assert without == b'{"type":"message","data":' + body + b"}"
-    content = json.loads(body)
-    assert json.loads(with_id) == {"type": "message", "id": "k3f9:42", "data": content}
-    assert json.loads(without) == {"type": "message", "data": content}

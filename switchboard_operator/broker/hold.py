@@ -1,0 +1,147 @@
+"""What waits for Redis: messages in order, each until it is confirmed, and no more than fit."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from switchboard_operator import marks
+from switchboard_operator.broker import keys, scripts
+from switchboard_operator.broker.base import Receipt
+from switchboard_operator.broker.link import Command
+from switchboard_operator.errors import BrokerFull
+from switchboard_operator.limits import Limits
+from switchboard_operator.mailbox import MailboxRules
+from switchboard_operator.marks import Mark
+from switchboard_operator.messages import Postback, tag_place
+
+NO_MAILBOX = 0  # postbacks kept
+PROBE_LIFETIME = 60  # seconds
+
+
+class _Publication:
+    """Messages that were put together, and what has become of those at their head."""
+
+    def __init__(self, count: int, *, is_probe: bool) -> None:
+        self.done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self.is_probe = is_probe  # which is nothing to lose
+        self._waiting = count
+        self._marks: list[Mark | None] = []
+        self._repeated = True  # until one was not
+
+    def confirm(self, mark: Mark | None, *, repeated: bool) -> None:
+        self._marks.append(mark)
+        self._repeated = self._repeated and repeated
+        self._waiting -= 1
+        if not self._waiting:
+            self.done.set_result(Receipt(True, tuple(self._marks), self._repeated))
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A message that waits; its command is made once, and is the same however often it is sent."""
+
+    body: bytes
+    command: Command
+    publication: _Publication
+    in_doubt: bool = False  # it was sent before: if Redis has had it, then from us
+
+
+class Hold:
+    """
+    Messages in the order in which they were put, each until Redis has confirmed it.
+
+    They are postbacks, which count and have a bound, and probes, which do not.
+    """
+
+    def __init__(self, channel: str, rules: MailboxRules, limits: Limits) -> None:
+        """Keep what is for *channel*, and for mailboxes as *rules* say; be full as *limits* say."""
+        self.held = 0  # postbacks
+        self._held_bytes = 0
+        self._channel = channel
+        self._rules = rules
+        self._limits = limits
+        self._queue: deque[Entry] = deque()
+        self._emptied = asyncio.Event()
+
+    def __len__(self) -> int:
+        """Return the number of messages, probes among them."""
+        return len(self._queue)
+
+    def put(self, postbacks: Sequence[Postback]) -> asyncio.Future[Receipt]:
+        """
+        Append postbacks, all or none; the future is done when all are confirmed.
+
+        Raises:
+            BrokerFull: there is no room for them.
+        """
+        size = sum(len(postback.body) for postback in postbacks)
+        too_many = self.held + len(postbacks) > self._limits.held_postbacks
+        if too_many or self._held_bytes + size > self._limits.held_bytes:
+            raise BrokerFull
+        self.held += len(postbacks)
+        self._held_bytes += size
+        return self._append(postbacks, is_probe=False)
+
+    def put_probe(self, probe: Postback) -> asyncio.Future[Receipt]:
+        """Append *probe*, for which there is always room."""
+        return self._append([probe], is_probe=True)
+
+    def _append(self, postbacks: Sequence[Postback], *, is_probe: bool) -> asyncio.Future[Receipt]:
+        publication = _Publication(len(postbacks), is_probe=is_probe)
+        self._queue.extend(
+            Entry(postback.body, self._command(postback, is_probe=is_probe), publication)
+            for postback in postbacks
+        )
+        return publication.done
+
+    def _command(self, postback: Postback, *, is_probe: bool) -> Command:
+        session, rules = postback.session, self._rules
+        return scripts.PUBLISH.call(
+            (keys.once(session, postback.key), keys.state(session), keys.bodies(session)),
+            self._channel,
+            postback.body,
+            tag_place(postback.body),
+            marks.new_epoch(),
+            NO_MAILBOX if is_probe else rules.size_for(session),
+            rules.most_bytes,
+            rules.lifetime,
+            rules.state_lifetime,
+            PROBE_LIFETIME if is_probe else rules.once_lifetime,
+        )
+
+    def batch(self, most_bytes: int) -> list[Entry]:
+        """
+        Return the messages at the head, which stay there, as many as go well into one call.
+
+        Their bodies have *most_bytes* at most, but the first is among them however long.
+        """
+        batch: list[Entry] = []
+        size = 0
+        for entry in islice(self._queue, self._limits.batch_messages):
+            size += len(entry.body)
+            if batch and size > most_bytes:
+                break
+            batch.append(entry)
+        return batch
+
+    def confirm_first(self, mark: Mark | None, *, repeated: bool) -> None:
+        """
+        Drop the message at the head, which Redis has published with the id *mark*.
+
+        *repeated*: it had done so before, which means nothing for a message that was in doubt.
+        """
+        entry = self._queue.popleft()
+        if not entry.publication.is_probe:
+            self.held -= 1
+            self._held_bytes -= len(entry.body)
+        entry.publication.confirm(mark, repeated=repeated and not entry.in_doubt)
+        if not self.held:
+            self._emptied.set()
+
+    async def emptied(self) -> None:
+        """Wait until no postback is held."""
+        while self.held:
+            self._emptied.clear()
+            await self._emptied.wait()
