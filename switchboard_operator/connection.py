@@ -154,10 +154,10 @@ class Connection:
         """
         Take the peer's Close frame: it answers ours, or ours will answer it.
 
-        It has what was written before, unless that was still on its way or has not even left us.
+        It has all that was written before, unless that has not even left us.
         """
         if self._close_sent or not self._socket.unsent():
-            self._prove(self.receipts.closed(self._loop.time()), urgent=True)
+            self._prove(self.receipts.all_arrived(), urgent=True)
         self._closes_with_receipt = False
         self.close(code, discard=True)
         self._wake.set()
@@ -237,7 +237,7 @@ class Connection:
         else:
             frame, mark = self._outbox.pop()
             if mark is not None:  # it counts as written while its last bytes wait for room
-                self.receipts.wrote(mark, self._loop.time())
+                self.receipts.written = mark
             await self._socket.send(frame)
             self.sent_at = self._loop.time()
             if mark is not None:

@@ -5,12 +5,12 @@ from typing import Final
 import pytest
 
 from switchboard_operator.marks import NOWHERE, Mark
-from switchboard_operator.receipts import SAMPLES, Receipts
+from switchboard_operator.receipts import Receipts
 
 
 def having_written(number: int, epoch: str = "a") -> Receipts:
     receipts = Receipts()
-    receipts.wrote(Mark(epoch, number), 0.0)
+    receipts.written = Mark(epoch, number)
     return receipts
 
 
@@ -43,7 +43,7 @@ def test_a_pong_proves_the_id_in_it_once() -> None:
 def test_a_pong_of_an_earlier_ping_proves_what_that_one_said() -> None:
     receipts = having_written(3)
     receipts.pinged(1.0)
-    receipts.wrote(Mark("a", 5), 0.0)
+    receipts.written = Mark("a", 5)
 
     proven = receipts.pong(b"a:3", 2.0)
 
@@ -93,7 +93,7 @@ def test_before_anything_is_written_no_pong_proves_anything() -> None:
 def test_an_epoch_that_is_over_proves_nothing() -> None:
     receipts = having_written(5)
     receipts.pinged(1.0)
-    receipts.wrote(Mark("b", 7), 0.0)
+    receipts.written = Mark("b", 7)
 
     proven = receipts.pong(b"a:5", 2.0)
 
@@ -104,7 +104,7 @@ def test_an_epoch_that_is_over_proves_nothing() -> None:
 def test_a_new_epoch_is_proven_though_its_numbers_are_lower() -> None:
     receipts = having_written(5)
     receipts.pong(b"a:5", 1.0)
-    receipts.wrote(Mark("b", 2), 0.0)
+    receipts.written = Mark("b", 2)
 
     proven = receipts.pong(b"b:2", 2.0)
 
@@ -112,87 +112,17 @@ def test_a_new_epoch_is_proven_though_its_numbers_are_lower() -> None:
     assert receipts.complete
 
 
-def answering_in(seconds: float, times: int = SAMPLES) -> Receipts:
-    """Return the receipts of a client that has answered some pings; number 1 was written at 0."""
-    receipts = having_written(1)
-    for at in range(times):
-        receipts.pinged(float(at))
-        receipts.pong(receipts.payload, at + seconds)
-    return receipts
-
-
-def test_a_close_frame_proves_all_that_was_written_once() -> None:
+def test_that_all_arrived_proves_all_that_was_written_once() -> None:
     receipts = having_written(5)
 
-    proven = [receipts.closed(0.0), receipts.closed(0.0)]
+    proven = [receipts.all_arrived(), receipts.all_arrived()]
 
     assert proven == [Mark("a", 5), None]
     assert receipts.complete
 
 
-def test_a_close_frame_proves_nothing_where_nothing_was_written() -> None:
-    assert Receipts().closed(1.0) is None
-
-
-def test_a_close_frame_that_crosses_with_a_postback_does_not_prove_it() -> None:
-    receipts = answering_in(0.12)
-    receipts.wrote(Mark("a", 2), 10.0)
-    receipts.wrote(Mark("a", 3), 10.01)
-
-    proven = receipts.closed(10.09)
-
-    assert proven is None
-    assert receipts.proven == Mark("a", 1)
-
-
-def test_a_close_frame_proves_what_was_written_before_it_can_have_been_sent() -> None:
-    receipts = answering_in(0.12)
-    receipts.wrote(Mark("a", 2), 10.0)
-    receipts.wrote(Mark("a", 3), 10.11)
-
-    proven = receipts.closed(10.22)
-
-    assert proven == Mark("a", 3)
-
-
-def test_of_a_steady_stream_a_close_frame_proves_all_but_the_end() -> None:
-    receipts = answering_in(0.12)
-    for number in range(2, 102):
-        receipts.wrote(Mark("a", number), 10.0 + number / 100)
-
-    proven = receipts.closed(11.02)
-
-    assert proven is not None
-    assert 80 <= proven.number <= 91
-
-
-def test_a_few_answers_may_all_have_been_held_up_and_say_nothing_of_the_way() -> None:
-    receipts = answering_in(0.12, times=SAMPLES - 1)
-    receipts.wrote(Mark("a", 2), 10.0)
-
-    proven = receipts.closed(10.01)
-
-    assert proven == Mark("a", 2)
-
-
-def test_one_quick_answer_counts_more_than_many_slow_ones() -> None:
-    receipts = answering_in(0.12)
-    receipts.pinged(9.0)
-    receipts.pong(receipts.payload, 9.022)
-    receipts.wrote(Mark("a", 2), 10.0)
-
-    proven = receipts.closed(10.01)
-
-    assert proven == Mark("a", 2)
-
-
-def test_a_close_frame_does_not_fall_back_on_an_epoch_that_is_over() -> None:
-    receipts = answering_in(0.12)
-    receipts.wrote(Mark("b", 1), 10.0)
-
-    proven = receipts.closed(10.01)
-
-    assert proven is None
+def test_that_all_arrived_proves_nothing_where_nothing_was_written() -> None:
+    assert Receipts().all_arrived() is None
 
 
 # Which ping waits for its answer
@@ -210,7 +140,7 @@ def test_of_several_pings_the_oldest_counts() -> None:
     receipts = having_written(5)
     receipts.pinged(1.0)
 
-    receipts.wrote(Mark("a", 6), 0.0)
+    receipts.written = Mark("a", 6)
     receipts.pinged(4.0)
 
     assert (receipts.asked_at, receipts.pinged_at) == (1.0, 4.0)
@@ -219,7 +149,7 @@ def test_of_several_pings_the_oldest_counts() -> None:
 def test_who_answers_the_latest_ping_has_answered_all() -> None:
     receipts = having_written(5)
     receipts.pinged(1.0)
-    receipts.wrote(Mark("a", 6), 0.0)
+    receipts.written = Mark("a", 6)
     receipts.pinged(4.0)
 
     receipts.pong(b"a:6", 5.0)
@@ -230,7 +160,7 @@ def test_who_answers_the_latest_ping_has_answered_all() -> None:
 def test_who_answers_an_earlier_ping_has_time_for_the_next_from_then_on() -> None:
     receipts = having_written(5)
     receipts.pinged(1.0)
-    receipts.wrote(Mark("a", 6), 0.0)
+    receipts.written = Mark("a", 6)
     receipts.pinged(4.0)
 
     receipts.pong(b"a:5", 5.0)
@@ -241,7 +171,7 @@ def test_who_answers_an_earlier_ping_has_time_for_the_next_from_then_on() -> Non
 def test_the_latest_ping_is_answered_whatever_was_written_after_it() -> None:
     receipts = having_written(5)
     receipts.pinged(1.0)
-    receipts.wrote(Mark("a", 6), 0.0)
+    receipts.written = Mark("a", 6)
 
     receipts.pong(b"a:5", 2.0)
 
