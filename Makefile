@@ -1,4 +1,4 @@
-# Everything a checkout needs, from nothing: each target installs what it uses, into .venv or with apt-get.
+# Everything a checkout needs, from nothing: each target installs what it uses, by pip, npm or apt-get.
 # Python is chosen by tools/need; `make PYTHON=/path/to/python …` names another for a new .venv.
 .DEFAULT_GOAL := help
 .PHONY: check clean demo help recovery rolling-restart run soak-short test test-fast
@@ -12,7 +12,7 @@ demo: .venv/.run  ## chat with a built-in bot on this machine; nothing to config
 run: .venv/.run  ## start the gateway with the environment's variables and .env
 	@.venv/bin/python -m switchboard_operator
 
-check: .venv/.dev  ## lint, formatting, types, layers, and the syntax of the web client
+check: .venv/.dev tests/widget/node_modules/.made  ## lint, formatting, types, layers, the web client's size
 	@tools/need node
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
@@ -24,9 +24,11 @@ check: .venv/.dev  ## lint, formatting, types, layers, and the syntax of the web
 		echo "node --check $$file"; \
 		node --check --input-type=module <"$$file" || { echo "$$file: does not parse" >&2; exit 1; }; \
 	done
+	tests/widget/node_modules/.bin/tsc --project tests/widget
+	.venv/bin/python -m tests.widget.size
 
-test: .venv/.dev  ## run all tests; more workers than cores, since many of them wait
-	@tools/need chromium redis-server
+test: .venv/.dev tests/widget/node_modules/.made  ## run all tests; more workers than cores, since many of them wait
+	@tools/need chromium node redis-server
 	.venv/bin/python -m pytest -n 6 --dist worksteal
 
 test-fast: .venv/.dev  ## run the tests that neither wait nor start a browser
@@ -47,6 +49,7 @@ recovery: .venv/.dev  ## ten minutes of links that break and instances that end:
 
 clean:  ## remove all that these targets made, .venv too
 	rm -rf .venv .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf tests/widget/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## show this list
@@ -68,4 +71,10 @@ help:  ## show this list
 # After .run, so that no two pips work on one environment under `make -j`.
 .venv/.dev: requirements.txt requirements-dev.txt .venv/.run
 	$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@
+
+# What checks the widget. No package's own script is run: none here needs one.
+tests/widget/node_modules/.made: tests/widget/package.json tests/widget/package-lock.json
+	@tools/need node npm
+	npm ci --prefix tests/widget --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@

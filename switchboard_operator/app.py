@@ -54,8 +54,14 @@ ROUTES = [
 log = structlog.get_logger()
 
 
-def create_app(settings: Settings, limits: Limits | None = None) -> web.Application:
-    """Return the application; what it holds open is opened and closed with it."""
+def create_app(
+    settings: Settings, limits: Limits | None = None, *, folder: Path | None = None
+) -> web.Application:
+    """
+    Return the application; what it holds open is opened and closed with it.
+
+    The files of *folder* are served beside those of the web client, or in place of them.
+    """
     logs.tame_libraries()
     limits = limits or Limits()
     app = web.Application(middlewares=[errors.as_json], client_max_size=limits.array_bytes)
@@ -66,7 +72,7 @@ def create_app(settings: Settings, limits: Limits | None = None) -> web.Applicat
     app[keys.ADMISSION] = Admission(settings)
     app[keys.ROOM] = Room(settings.max_connections)
     app[keys.OCCASIONS] = Occasions(limits.log_interval)
-    app[keys.ASSETS] = Assets(WEB_CLIENT)
+    app[keys.ASSETS] = Assets(WEB_CLIENT, *([] if folder is None else [folder]))
     app[keys.BROKER] = _broker(settings, limits, app[keys.METRICS])
     app.cleanup_ctx.append(_lines)
     app.add_routes(ROUTES)

@@ -19,6 +19,7 @@ from switchboard_operator import __version__
 from switchboard_operator.limits import Limits
 from switchboard_operator.shutdown import drain
 from switchboard_operator.web import keys
+from switchboard_operator.web.assets import Asset
 from tests.conftest import OpenRaw
 from tests.fakes import FakeConcierge
 from tests.switchboards import ROOT, SESSION, Switchboard, eventually, switchboard
@@ -60,6 +61,11 @@ METRICS = {
 def file_of(path: str) -> Path:
     """Return the file that is served at *path*."""
     return WEB_CLIENT / ("chat.html" if path == "/chat" else path.removeprefix("/widget/"))
+
+
+def content_of(path: str) -> bytes:
+    """Return what is served of a file: scripts go without the lines that are for their readers."""
+    return Asset.read(file_of(path)).content
 
 
 # The index
@@ -338,7 +344,7 @@ async def test_a_file_is_served_as_it_is_with_its_type(board: Switchboard, path:
     response, body = await fetch(board, path)
 
     assert response.status == 200
-    assert body == file_of(path).read_bytes()
+    assert body == content_of(path)
     assert response.content_type in TYPES[file_of(path).suffix]
     if response.content_type.startswith("text/"):
         assert response.charset == "utf-8"
@@ -356,7 +362,7 @@ async def test_a_file_that_the_browser_has_is_not_sent_again(board: Switchboard,
         assert (response.status, body) == (304, b""), known
         assert response.headers["ETag"] == tag
     response, body = await fetch(board, path, **{"If-None-Match": '"other"'})
-    assert (response.status, body) == (200, file_of(path).read_bytes())
+    assert (response.status, body) == (200, content_of(path))
 
 
 async def test_each_file_has_a_tag_of_its_own_and_the_page_that_of_its_file(
@@ -384,7 +390,7 @@ async def test_a_file_is_gzipped_for_who_accepts_that(board: Switchboard, path: 
     assert response.headers["Content-Encoding"] == "gzip"
     assert response.headers["Vary"] == "Accept-Encoding"
     assert response.content_type in TYPES[file_of(path).suffix]
-    assert gzip.decompress(body) == file_of(path).read_bytes()
+    assert gzip.decompress(body) == content_of(path)
 
 
 @pytest.mark.parametrize("accepted", ["identity", "br", "gzip;q=0", "gzip; q=0.0, *"])
@@ -394,7 +400,34 @@ async def test_a_file_is_not_gzipped_for_who_does_not_accept_that(
     response, body = await fetch(board, "/chat", **{"Accept-Encoding": accepted})
 
     assert "Content-Encoding" not in response.headers
-    assert body == file_of("/chat").read_bytes()
+    assert body == content_of("/chat")
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if not name.endswith(".js")])
+def test_what_is_no_script_is_served_byte_for_byte(name: str) -> None:
+    path = WEB_CLIENT / name
+
+    assert Asset.read(path).content == path.read_bytes()
+
+
+def test_a_script_goes_without_its_comment_lines_and_keeps_every_other(tmp_path: Path) -> None:
+    path = tmp_path / "some.js"
+    path.write_text(
+        "// @ts-check\n/** What it is for. */\n\nconst URL = 'https://x/'; // why\n"
+        "  /**\n   * @param {A*} a\n   ** / still *\n   */\n  f(`/** no */`, /a/**2);\n  // more\n"
+    )
+
+    assert Asset.read(path).content == (
+        b"\nconst URL = 'https://x/'; // why\n  f(`/** no */`, /a/**2);\n"
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".js")])
+async def test_pages_of_any_origin_may_load_the_widget(board: Switchboard, name: str) -> None:
+    response, _ = await fetch(board, f"/widget/{name}")
+
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert response.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
 
 
 async def policy_of(board: Switchboard, path: str) -> dict[str, str]:
@@ -412,7 +445,8 @@ async def test_the_chat_page_loads_and_runs_only_what_is_ours(
     policy = await policy_of(board, path)
 
     assert policy["default-src"] == "'none'"
-    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert policy["script-src"] == policy["connect-src"] == "'self'"
+    assert policy["style-src"] == "'none'"
     assert policy["require-trusted-types-for"] == "'script'"
 
 
@@ -480,7 +514,7 @@ TRAVERSALS = [
     "/widget/%2e%2e%2fpyproject.toml",
     "/widget/%252e%252e/pyproject.toml",
     "/widget/./../pyproject.toml",
-    "/widget/chat.js/../../pyproject.toml",
+    "/widget/view.js/../../pyproject.toml",
     "/widget/....//pyproject.toml",
     "/widget/..;/pyproject.toml",
     "/widget/..\\pyproject.toml",
@@ -491,10 +525,10 @@ TRAVERSALS = [
     "/widget/%c0%ae%c0%ae/pyproject.toml",
     "/widget/../pyproject.toml\0.js",
     "/widget/../pyproject.toml%00.js",
-    "/widget/chat.js\0",
-    "/widget/chat.js%00",
-    "/widget/chat.js/",
-    "/widget/CHAT.JS",
+    "/widget/view.js\0",
+    "/widget/view.js%00",
+    "/widget/view.js/",
+    "/widget/VIEW.JS",
     "/widget/.",
     "/widget/",
     "/widget",
@@ -537,7 +571,7 @@ class References(HTMLParser):
 async def test_every_file_that_the_chat_page_loads_is_there(board: Switchboard) -> None:
     references = References((WEB_CLIENT / "chat.html").read_text()).found
 
-    assert {"/widget/chat.js", "/widget/chat.css"} <= set(references)
+    assert "/widget/switchboard-chat.js" in references
     for reference in references:
         assert (await fetch(board, reference))[0].status == 200, reference
 
@@ -549,7 +583,7 @@ async def test_every_module_that_a_script_imports_is_there(board: Switchboard) -
         for found in re.findall(r'^import .* from "\./(.*)";$', path.read_text(), re.MULTILINE)
     }
 
-    assert "connection.js" in imported
+    assert "conversation.js" in imported
     for name in imported:
         assert (await fetch(board, f"/widget/{name}"))[0].status == 200, name
 

@@ -1,166 +1,138 @@
 // @ts-check
-/** What a frame looks like, as DOM nodes. Nothing received is ever parsed as markup. */
+/** What was said, drawn without a word of HTML, so that nothing received is ever parsed as such. */
 
-/** @typedef {Record<string, unknown>} Frame what a bot posted; every field may be missing or odd */
-/** @typedef {(label: string, payload: unknown) => boolean} Answer false: not taken, ask again */
-
-const WORDS = {
-  answers: "Answers",
-  image: "Image",
-  broken: "This image cannot be shown.",
+const LINK = /\b(?:https?:\/\/|mailto:)[^\s<>"]+/gi;
+const TAIL = /[.,;:!?'’)\]}]+$/; // of the sentence, not of the link
+const WEB = /^https?:$/;
+const SVG = "http://www.w3.org/2000/svg";
+const LINES = {
+  chat: "M4 5h16v11H10l-5 4v-4H4z",
+  close: "M6 6l12 12M18 6L6 18",
+  sending: "M12 3a9 9 0 1 1-9 9M12 7v5l3 2",
+  sent: "M5 13l4 4L19 7",
+  failed: "M12 3l10 18H2zM12 10v5M12 18v.5",
 };
 
-const PAGE_SCHEMES = ["http:", "https:"];
-const LINK_SCHEMES = [...PAGE_SCHEMES, "mailto:", "tel:"];
-// The last character is no punctuation: "see https://example.com/a, or …" links without the comma.
-const WEB_ADDRESS = /\bhttps?:\/\/[^\s<>"]*[^\s<>"'.,;:!?\]}*_…’”»]/gi;
-
-/**
- * The buttons of a frame as one group. An answer switches the group's answers off; its links stay.
- *
- * @param {unknown} buttons
- * @param {Answer} answer
- * @returns {HTMLElement[]} nothing if there is nothing to choose
- */
-export function choices(buttons, answer) {
-  const group = element("div", "choices");
-  group.setAttribute("role", "group");
-  group.setAttribute("aria-label", WORDS.answers);
-  for (const button of Array.isArray(buttons) ? buttons.filter(isFrame) : []) {
-    if (button.type === "url") group.append(urlChoice(button));
-    if (button.type === "payload" && text(button.text)) group.append(payloadChoice(button, answer));
+/** Make an element; `part` is its class, too, and functions are listeners. @type {MakeElement} */
+export function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (typeof value === "function") made.addEventListener(key, value);
+    else if (value !== false && value != null) made.setAttribute(key, value === true ? "" : value);
   }
-  return group.hasChildNodes() ? [group] : [];
+  if (attributes.part) made.classList.add(...attributes.part.split(" "));
+  made.append(...children);
+  return made;
 }
 
-/**
- * @param {Frame} button
- * @param {Answer} answer
- */
-function payloadChoice(button, answer) {
-  const label = text(button.text);
-  const choice = element("button", "choice", label);
-  choice.type = "button";
-  choice.dir = "auto";
-  choice.addEventListener("click", () => {
-    if (choice.hasAttribute("aria-disabled") || !answer(label, button.payload)) return;
-    choice.classList.add("chosen");
-    // Not `disabled`: that would drop the focus of whoever pressed it with a key.
-    const group = choice.parentElement?.querySelectorAll("button") ?? [];
-    for (const other of group) other.setAttribute("aria-disabled", "true");
-  });
-  return choice;
+/** @type {(part: string, attributes: object, ...children: (Node | string)[]) => HTMLButtonElement} */
+export const button = (part, attributes, ...children) => element("button", { type: "button", part, ...attributes }, ...children);
+
+/** Words for those who don't see. */
+export const unseen = (words) => element("span", { class: "unseen" }, words);
+
+/** @param {keyof typeof LINES} name */
+export function icon(name) {
+  const svg = document.createElementNS(SVG, "svg");
+  const path = document.createElementNS(SVG, "path");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.ariaHidden = "true";
+  path.setAttribute("d", LINES[name]);
+  svg.append(path);
+  return svg;
 }
 
-/** @param {Frame} button */
-function urlChoice(button) {
-  const label = text(button.text) || text(button.name) || text(button.url);
-  const href = safeUrl(button.url, LINK_SCHEMES);
-  const choice = href ? link(href, label) : element("span", "", label);
-  choice.classList.add("choice");
-  choice.dir = "auto";
-  return choice;
+/** @param {Entry} entry @param {Strings} strings @param {import("./conversation.js").Conversation} talk */
+export function bubble(entry, strings, talk) {
+  const { from, text, undone } = entry;
+  if (from === "note") return element("li", { part: "note" }, strings[text === "over" ? "over" : "lost"]);
+  const ours = from === "user";
+  const said = ours ? fromUser(entry, strings, talk) : fromBot(entry, strings, talk);
+  const content = undone ? [element("s", {}, ...said), unseen(strings.undone)] : said;
+  return element("li", { class: from }, unseen(`${ours ? strings.you : strings.bot}: `), ...content);
 }
 
-/**
- * @param {unknown} source
- * @param {string} caption
- */
-export function picture(source, caption) {
-  const broken = element("p", "picture", WORDS.broken);
-  const href = safeUrl(source, PAGE_SCHEMES);
-  if (!href) return broken;
-  const image = element("img", "picture");
-  image.alt = caption || WORDS.image;
-  image.loading = "lazy";
-  image.referrerPolicy = "no-referrer";
-  image.addEventListener("error", () => image.replaceWith(broken));
-  image.src = href;
-  return image;
+/** What is read out of a new message. @param {Entry} entry @param {Strings} strings */
+export const spoken = ({ data }, strings) =>
+  [isImage(data) && strings.image, textOf(data), ...buttonsOf(data).map(({ text }) => text)].filter(Boolean).join(". ");
+
+const isImage = (data) => data?.type === "image";
+
+const textOf = (data) => String(data?.body ?? "");
+
+const buttonsOf = (data) =>
+  data?.type === "button" && Array.isArray(data.buttons) ? data.buttons.filter((each) => each?.text) : [];
+
+function fromUser(entry, strings, talk) {
+  const { text = "", state = "sent", payload } = entry;
+  const failed = state === "old" || state === "failed";
+  const undoing = payload?.type === "rollback";
+  const shown = undoing ? element("div", { part: "note" }, strings.undone) : saying(text, "user-bubble");
+  if (undoing && !failed) return [shown];
+  const name = failed ? "failed" : state;
+  const word = element("span", { part: `state ${name}` }, icon(name), strings[name]);
+  if (!failed) return [shown, word];
+  return [shown, word, button("retry", { click: () => talk.retry(entry) }, strings.retry)];
 }
 
-/** @param {string} body */
-export function bubble(body) {
-  const words = element("p", "", ...linked(body));
-  words.dir = "auto"; // not on the bubble, whose shape follows the page
-  return element("div", "bubble", words);
+function fromBot(entry, strings, talk) {
+  const { data, used, undone } = entry;
+  const text = textOf(data);
+  if (data?.type === "event") return [element("div", { part: "note", dir: "auto" }, text)];
+  const said = isImage(data) ? [picture(data.media_url, text, strings)] : [];
+  // An image's words are its alternative text as well: they are not read out twice.
+  if (text) said.push(saying(text, "bot-bubble", isImage(data)));
+  const buttons = buttonsOf(data).map((each) =>
+    each.type === "url" ? link(each, strings) : option(each, used || undone, () => talk.press(entry, each)),
+  );
+  if (buttons.length) said.push(element("div", { part: "buttons", role: "group", "aria-label": text || strings.bot }, ...buttons));
+  return said;
 }
 
-/** @param {string} body */
-export function note(body) {
-  const words = element("span", "", ...linked(body));
-  words.dir = "auto";
-  return element("li", "note", words);
+const saying = (text, part, mute) =>
+  element("div", { part: `bubble ${part}`, dir: "auto", "aria-hidden": mute && "true" }, ...linked(text));
+
+const option = ({ text }, used, press) =>
+  used ? element("span", { part: "button used", dir: "auto" }, text) : button("button", { dir: "auto", click: press }, text);
+
+function link({ text, url }, strings) {
+  const href = safe(url, WEB);
+  if (!href) return option({ text }, true, () => {});
+  return element("a", { part: "button", dir: "auto", ...target(href) }, text, unseen(` (${strings.newTab})`));
 }
 
-/**
- * Split *body* into text and links to the web addresses in it.
- *
- * @param {string} body
- */
-function linked(body) {
-  /** @type {(string | HTMLElement)[]} */
-  const nodes = [];
-  let end = 0;
-  for (const { 0: match, index } of body.matchAll(WEB_ADDRESS)) {
-    // "(https://example.com/)" is in brackets; "https://example.com/a_(b)" ends with one.
-    const address = match.includes("(") ? match : match.replace(/\).*$/, "");
-    const href = safeUrl(address, PAGE_SCHEMES);
+function picture(url, text, strings) {
+  const src = safe(url, WEB);
+  const frame = element("div", { part: "image" });
+  const broken = () => frame.replaceChildren(element("p", {}, strings.broken, unseen(` ${text}`)));
+  const image = { src, alt: text || strings.image, loading: "lazy", referrerpolicy: "no-referrer", error: broken };
+  if (src) frame.append(element("img", image));
+  else broken();
+  return frame;
+}
+
+/** Return *text* with its addresses as links. */
+function linked(text) {
+  const pieces = [];
+  let done = 0;
+  for (const { 0: found, index } of text.matchAll(LINK)) {
+    const address = found.replace(TAIL, "");
+    const href = safe(address, /^(?:https?|mailto):$/);
     if (!href) continue;
-    nodes.push(body.slice(end, index), link(href, address));
-    end = index + address.length;
+    pieces.push(text.slice(done, index), element("a", target(href), address));
+    done = index + address.length;
   }
-  return [...nodes, body.slice(end)];
+  return [...pieces, text.slice(done)];
 }
 
-/**
- * @param {string} href one that `safeUrl` let through
- * @param {string} label
- */
-function link(href, label) {
-  const anchor = element("a", "", label);
-  anchor.href = href;
-  anchor.target = "_blank";
-  anchor.rel = "noopener noreferrer";
-  return anchor;
-}
+const target = (href) => ({ href, target: "_blank", rel: "noopener noreferrer" });
 
-/**
- * @param {unknown} value
- * @param {string[]} schemes
- * @returns {string | null} the absolute address, null if it is none or of another scheme
- */
-function safeUrl(value, schemes) {
+/** Return an address if it is one of these schemes, else "". */
+function safe(address, schemes) {
   try {
-    const url = new URL(text(value));
-    return schemes.includes(url.protocol) ? url.href : null;
+    const { protocol, href } = new URL(String(address));
+    return schemes.test(protocol) ? href : "";
   } catch {
-    return null;
+    return "";
   }
-}
-
-/**
- * @param {unknown} value
- * @returns {value is Frame}
- */
-export function isFrame(value) {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** @param {unknown} value */
-export function text(value) {
-  return typeof value === "string" ? value : "";
-}
-
-/**
- * @template {keyof HTMLElementTagNameMap} Tag
- * @param {Tag} tag
- * @param {string} className
- * @param {...(string | Node)} children strings become text, never markup
- */
-export function element(tag, className, ...children) {
-  const node = document.createElement(tag);
-  node.className = className;
-  node.append(...children);
-  return node;
 }

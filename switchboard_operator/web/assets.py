@@ -10,6 +10,10 @@ from typing import Self
 
 from aiohttp import web
 
+_SHARED = {  # pages of any origin may load the widget, also those that want to be told so
+    "Access-Control-Allow-Origin": "*",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
 _SAFETY = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 _TYPES = {  # not the system's table, which differs between machines
     ".css": "text/css",
@@ -17,13 +21,14 @@ _TYPES = {  # not the system's table, which differs between machines
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
+_COMMENT_LINES = re.compile(rb"^[ \t]*(?://[^\n]*|/\*\*(?:[^*]|\*(?!/))*\*/)\n", re.MULTILINE)
 _GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[^,]*)?\s*(?:,|$)")
 
 
 _SEALED = ("default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'")
 _CHAT_SOURCES = (
     "script-src 'self'",
-    "style-src 'self'",
+    "style-src 'none'",  # the widget's sheet is made by script, which no policy on styles is about
     "connect-src 'self'",
     "img-src 'self' https: http:",
     "require-trusted-types-for 'script'",
@@ -46,8 +51,10 @@ class Asset:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read the file at *path*."""
+        """Read the file at *path*; a script without the lines that are for readers of its source."""
         content = path.read_bytes()
+        if path.suffix == ".js":
+            content = _COMMENT_LINES.sub(b"", content)
         content_type = _TYPES.get(path.suffix, "application/octet-stream")
         etag = hashlib.sha256(content).hexdigest()[:16]
         return cls(content, gzip.compress(content, mtime=0), content_type, etag)
@@ -55,15 +62,17 @@ class Asset:
 
 class Assets:
     """
-    The files under a folder by their path in it.
+    The files under some folders by their path in them, the last folder's where several have it.
 
     Only a name that was there at the start is ever served, so no path can lead outside.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Read every file under *folder*."""
+    def __init__(self, *folders: Path) -> None:
+        """Read every file under *folders*."""
         self._assets = {
-            path.relative_to(folder).as_posix(): Asset.read(path) for path in _files(folder)
+            path.relative_to(folder).as_posix(): Asset.read(path)
+            for folder in folders
+            for path in _files(folder)
         }
 
     def response(self, name: str, request: web.Request) -> web.Response:
@@ -76,9 +85,8 @@ class Assets:
         asset = self._assets.get(name)
         if asset is None:
             raise web.HTTPNotFound
-        headers = (
-            page_headers(*_CHAT_SOURCES) if asset.content_type == "text/html" else dict(_SAFETY)
-        )
+        is_page = asset.content_type == "text/html"
+        headers = page_headers(*_CHAT_SOURCES) if is_page else _SAFETY | _SHARED
         headers |= {
             "ETag": f'W/"{asset.etag}"',  # weak: the same, gzipped or not
             "Cache-Control": "no-cache",

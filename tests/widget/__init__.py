@@ -1,0 +1,1 @@
+"""Tests of the widget: its modules under node, and all of it in a real Chromium."""
