@@ -1,7 +1,7 @@
 # Everything a checkout needs, from nothing: each target installs what it uses, by pip, npm or apt-get.
 # Python is chosen by tools/need; `make PYTHON=/path/to/python …` names another for a new .venv.
 .DEFAULT_GOAL := help
-.PHONY: check clean demo help recovery rolling-restart run soak-short test test-fast
+.PHONY: check clean demo help recovery rolling-restart run screenshots soak-short test test-fast
 
 PYTHON =
 PIP_INSTALL = .venv/bin/python -m pip install -q --disable-pip-version-check
@@ -19,7 +19,7 @@ check: .venv/.dev tests/widget/node_modules/.made  ## lint, formatting, types, l
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 	@# From standard input, because node takes a .js file's name for CommonJS and then misses errors in a module.
-	@for file in web_client/*.js; do \
+	@for file in web_client/*.js switchboard_operator/demo/playground/*.js; do \
 		[ -e "$$file" ] || continue; \
 		echo "node --check $$file"; \
 		node --check --input-type=module <"$$file" || { echo "$$file: does not parse" >&2; exit 1; }; \
@@ -46,6 +46,10 @@ rolling-restart: .venv/.dev  ## restart two instances under 1,000 sockets: nothi
 recovery: .venv/.dev  ## ten minutes of links that break and instances that end: nothing lost, doubled, reordered
 	@tools/need redis-server
 	.venv/bin/python -m benchmarks.recovery
+
+screenshots: .venv/.dev  ## remake the pictures of the widget in docs/screenshots
+	@tools/need chromium
+	.venv/bin/python -m tests.widget.screenshots
 
 clean:  ## remove all that these targets made, .venv too
 	rm -rf .venv .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 
 from switchboard_operator import __version__, banner, logs
 from switchboard_operator.app import create_app, serving
-from switchboard_operator.demo import DemoConcierge, demo_variables
+from switchboard_operator.demo import PLAYGROUND, DemoConcierge, demo_variables
 from switchboard_operator.errors import AddressUnavailable, SettingsError
 from switchboard_operator.settings import Settings
 
@@ -67,7 +67,7 @@ async def _demonstrate(environment: Mapping[str, str]) -> None:
     async with DemoConcierge().serving() as concierge:
         settings = Settings.read({**environment, **demo_variables(concierge)})
         logs.configure(settings.log_level, settings.log_format)
-        app = create_app(settings)
+        app = create_app(settings, folder=PLAYGROUND)
         async with serving(app, settings.switchboard_host, settings.switchboard_port) as url:
             concierge.answer_to(url)
             print(banner.text(url, settings), flush=True)

@@ -19,10 +19,9 @@ const COLOURS = {
   danger: ["#b3261e", "#ffb4ab"],
 };
 
-/** @param {number} night  0 or 1 */
-const colours = (night) =>
-  Object.entries(COLOURS).map(([name, pair]) => `--${name}: var(--switchboard-${name}, ${pair[night]});`).join("") +
-  `color-scheme: ${["light", "dark"][night]}`;
+const colours = Object.entries(COLOURS).map(
+  ([name, [day, night]]) => `--${name}: var(--switchboard-${name}, light-dark(${day}, ${night}));`,
+);
 
 const sheet = new CSSStyleSheet();
 // Important declarations in a shadow tree win over those of the page, whatever that says of `*`.
@@ -30,14 +29,15 @@ sheet.replaceSync(`
 :host { all: initial !important }
 :host([hidden]), [hidden] { display: none !important }
 .root {
-  ${colours(0)};
+  ${colours.join("")}
+  color-scheme: light dark;
   --radius: var(--switchboard-radius, 12px);
   --inset: var(--switchboard-inset, 20px);
   color: var(--text);
   font: var(--switchboard-font-size, 16px)/1.45 var(--switchboard-font, system-ui, sans-serif);
 }
-@media (prefers-color-scheme: dark) { :host(:not([theme=light])) .root { ${colours(1)} } }
-:host([theme=dark]) .root { ${colours(1)} }
+:host([theme=light]) .root { color-scheme: light }
+:host([theme=dark]) .root { color-scheme: dark }
 * { box-sizing: border-box; overflow-wrap: anywhere }
 h1, h2, ol, p { margin: 0; padding: 0; font-size: 1em }
 button, .button {
@@ -48,7 +48,7 @@ button, .button {
 a { color: inherit }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px }
 svg { width: 1.25em; flex: none; fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round }
-.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }
+.unseen { position: fixed; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }
 .launcher, .panel {
   position: fixed; inset-inline-end: var(--inset); bottom: var(--inset);
   z-index: var(--switchboard-z-index, 2147483000); box-shadow: var(--switchboard-shadow, 0 4px 18px #0005);
@@ -60,7 +60,7 @@ svg { width: 1.25em; flex: none; fill: none; stroke: currentColor; stroke-width:
   background: var(--danger); color: var(--background); font: 700 13px/24px system-ui, sans-serif;
 }
 .panel {
-  width: var(--switchboard-width, 24rem); height: min(var(--switchboard-height, 38rem), 100dvh - var(--inset) - 84px);
+  width: var(--switchboard-width, 384px); height: min(var(--switchboard-height, 608px), 100dvh - var(--inset) - 84px);
   margin-bottom: 68px; display: flex; flex-direction: column; overflow: hidden;
   border: 1px solid var(--border); border-radius: var(--radius); background: var(--background);
 }
@@ -71,7 +71,7 @@ svg { width: 1.25em; flex: none; fill: none; stroke: currentColor; stroke-width:
 .header, .banner, .composer { display: flex; align-items: center; gap: 8px; padding: 8px 16px }
 .title, .banner span, .input, .log { flex: 1 }
 .header :focus-visible { outline-color: currentColor; outline-offset: -4px }
-.close, .undo { border: 0; align-self: start }
+.close, .undo { border: 0; align-self: start; margin: 0 4px }
 .banner { background: var(--text); color: var(--background) }
 .log { overflow-y: auto; padding: 16px; outline-offset: -3px }
 ol { display: flex; flex-direction: column; gap: 10px; list-style: none }
@@ -99,7 +99,7 @@ i { width: 8px; height: 8px; border-radius: 50%; background: var(--muted) }
   border: 1px solid var(--border); border-radius: 8px; background: none; color: inherit; font: inherit; font-size: max(16px, 1em);
 }
 ::placeholder { color: var(--muted); opacity: 1 }
-.page :is(.log, .composer, .undo, .typing) { width: 100%; max-width: 48rem; margin: 0 auto }
+.page :is(.log, .composer, .undo, .typing) { width: 100%; max-width: 768px; margin: 0 auto }
 @media (prefers-reduced-motion: no-preference) {
   i { animation: breathe 1.2s infinite }
   @keyframes breathe { 50% { opacity: .25 } }

@@ -12,18 +12,23 @@ const page = /** @type {any} */ (window);
 class SwitchboardChat extends HTMLElement {
   static observedAttributes = ["open", "title", "lang", "src", "wire", "page"];
 
-  /** Words to say in place of our own, if they are set before the element is on the page. */
-  strings = /** @type {any} */ (this).strings ?? {};
   #shadow = this.attachShadow({ mode: "open" });
   #listening = new AbortController();
   #talk = /** @type {Conversation | undefined} */ (undefined);
   #view = /** @type {View | undefined} */ (undefined);
+  #words = {};
   #unread = 0;
   #turn = 0; // of looking for words
 
   constructor() {
     super();
     this.#shadow.adoptedStyleSheets = [sheet];
+    if (Object.hasOwn(this, "strings")) {
+      // They were set before this class was known, and hide the accessor.
+      const { strings } = this;
+      delete (/** @type {any} */ (this).strings);
+      this.strings = strings;
+    }
   }
 
   connectedCallback() {
@@ -49,6 +54,16 @@ class SwitchboardChat extends HTMLElement {
       this.#show();
       this.#tell(now === null ? "close" : "open");
     }
+  }
+
+  /** Words to say in place of our own. */
+  get strings() {
+    return this.#words;
+  }
+
+  set strings(words) {
+    this.#words = words;
+    this.#speak();
   }
 
   /** How many messages of the bot have not been seen. */
@@ -103,7 +118,7 @@ class SwitchboardChat extends HTMLElement {
     if (turn !== this.#turn || !this.#talk) return;
     const before = this.#view?.input;
     const typing = before?.matches(":focus");
-    const view = (this.#view = new View(this, this.#talk, { ...strings, ...this.strings }));
+    const view = (this.#view = new View(this, this.#talk, { ...strings, ...this.#words }));
     view.input.value = before?.value ?? "";
     this.#shadow.replaceChildren(view.root);
     this.#show();

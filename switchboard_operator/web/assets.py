@@ -51,7 +51,7 @@ class Asset:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read the file at *path*; a script without the lines that are for readers of its source."""
+        """Read the file at *path*; a script goes without the lines that are for its readers."""
         content = path.read_bytes()
         if path.suffix == ".js":
             content = _COMMENT_LINES.sub(b"", content)
@@ -62,7 +62,7 @@ class Asset:
 
 class Assets:
     """
-    The files under some folders by their path in them, the last folder's where several have it.
+    The files under some folders by their path there; where several have it, the last one's.
 
     Only a name that was there at the start is ever served, so no path can lead outside.
     """

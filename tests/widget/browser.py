@@ -68,6 +68,7 @@ class Site:
     def __init__(self) -> None:
         self.url = ""
         self.pages: dict[str, str] = {}
+        self.files: dict[str, tuple[bytes, str]] = {}  # content and type, by path
         self.headers: dict[str, str] = {}
         self.loaded: list[str] = []
 
@@ -115,6 +116,9 @@ class Site:
         self.loaded.append(request.path)
         if request.path == "/favicon.ico":
             return web.Response(status=204)
+        if request.path in self.files:
+            content, content_type = self.files[request.path]
+            return web.Response(body=content, content_type=content_type)
         if request.path not in self.pages:
             raise web.HTTPNotFound
         return web.Response(
