@@ -26,6 +26,7 @@ class Mark(NamedTuple):
         return other.number == self.number + 1 and self.epoch in {other.epoch, ""}
 
 
+LAST = 10**15 - 1  # the highest number that can be written
 NOWHERE = Mark("", 0)  # before the first postback of any epoch
 ELSEWHERE = Mark("?", 0)  # in an epoch that no session has
 

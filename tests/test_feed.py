@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from switchboard_operator import marks
 from switchboard_operator.feed import Feed, Numbered
 from switchboard_operator.mailbox import EMPTY, Page
 from switchboard_operator.marks import ELSEWHERE, NOWHERE, Mark
@@ -661,7 +662,7 @@ class World:
 
     def read(self, _n: int = 0) -> None:
         if self._asked and self._page is None:
-            self._page = self.redis.read(self.feed.after, self._page_size)
+            self._page = self.redis.read(self.feed.place, self._page_size)
 
     def take_page(self, _n: int = 0) -> None:
         if self._page is not None:
@@ -826,15 +827,61 @@ def test_whatever_was_lost_all_that_is_published_after_it_is_sent(
     assert (world.feed.live, world.feed.ahead, world.feed.ahead_bytes) == (True, 0, 0)
 
 
-def test_an_invented_postback_with_the_very_next_id_does_not_displace_the_genuine_one() -> None:
-    feed = Feed(Mark("a", 1))
+def live_after(*bodies: bytes) -> Feed:
+    """Return a feed that has sent these, numbered from 1 in epoch "a"."""
+    feed = Feed(NOWHERE)
     feed.asked()
-    feed.take_page(Page("a", last=1, cursor=0, oldest=1, start=1))
+    feed.take_page(Page("a", last=0, cursor=0, oldest=1, start=0))
+    for number, body in enumerate(bodies, start=1):
+        assert feed.take(Mark("a", number), body, room=True)
+    return feed
 
-    assert feed.take(Mark("a", 2), b"made up", room=True)
-    assert not feed.take(Mark("a", 2), b"genuine", room=True)
+
+def test_what_a_page_brought_before_the_channel_did_is_dropped_without_another_look() -> None:
+    feed = live_after(b"one", b"two", b"three")
+
+    sent = feed.take(Mark("a", 2), b"two", room=True)
+
+    assert (sent, feed.live, feed.after) == (False, True, Mark("a", 3))
+
+
+def test_an_invented_postback_with_an_old_id_sends_nothing_again() -> None:
+    feed = live_after(b"one", b"two", b"three")
+    feed.take(Mark("a", 2), b"invented", room=True)
+
+    place = feed.place
     feed.asked()
+    due = feed.take_page(Page("a", 3, cursor=0, oldest=1, start=1, bodies=(b"two", b"three")))
+
+    assert place == Mark("a", 1)
+    assert (due, feed.live, feed.after) == ([], True, Mark("a", 3))
+
+
+def test_an_invented_postback_with_the_very_next_id_does_not_displace_the_genuine_one() -> None:
+    feed = live_after(b"one", b"invented")
+    feed.take(Mark("a", 2), b"genuine", room=True)
+    feed.asked()
+
     due = feed.take_page(Page("a", last=2, cursor=0, oldest=1, start=1, bodies=(b"genuine",)))
 
-    assert due == [(Mark("a", 2), b"genuine")]
-    assert feed.live
+    # Its id is taken: it gets another one with the next epoch.
+    assert (due, feed.live) == ([], False)
+    assert feed.place == Mark("a", marks.LAST)
+
+
+def test_a_count_that_went_back_is_noticed_though_it_has_caught_up_meanwhile() -> None:
+    feed = live_after(b"one", b"two", b"three", b"four")
+    feed.take(Mark("a", 3), b"new three", room=True)
+    feed.take(Mark("a", 4), b"new four", room=True)
+    feed.asked()
+    rewound = Page("a", 4, cursor=0, oldest=1, start=2, bodies=(b"new three", b"new four"))
+
+    due = feed.take_page(rewound)
+    place = feed.place
+    feed.asked()
+    again = (b"one", b"two", b"new three", b"new four")
+    due += feed.take_page(Page("b", 4, cursor=0, oldest=1, start=0, bodies=again))
+
+    assert place == Mark("a", marks.LAST)
+    assert [body for _, body in due] == list(again)
+    assert (feed.live, feed.after) == (True, Mark("b", 4))

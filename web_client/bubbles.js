@@ -2,7 +2,7 @@
 /** What was said, drawn without a word of HTML, so that nothing received is ever parsed as such. */
 
 const LINK = /\b(?:https?:\/\/|mailto:)[^\s<>"]+/gi;
-const TAIL = /[.,;:!?'’)\]}]+$/; // of the sentence, not of the link
+const TAIL = /[.,;:!?'’”»)\]}]+$/; // of the sentence, not of the link
 const WEB = /^https?:$/;
 const SVG = "http://www.w3.org/2000/svg";
 const LINES = {
@@ -45,11 +45,13 @@ export function icon(name) {
 /** @param {Entry} entry @param {Strings} strings @param {import("./conversation.js").Conversation} talk */
 export function bubble(entry, strings, talk) {
   const { from, text, undone } = entry;
-  if (from === "note") return element("li", { part: "note" }, strings[text === "over" ? "over" : "lost"]);
+  if (from === "note") return element("li", { part: "note" }, strings.lost);
   const ours = from === "user";
   const said = ours ? fromUser(entry, strings, talk) : fromBot(entry, strings, talk);
   const content = undone ? [element("s", {}, ...said), unseen(strings.undone)] : said;
-  return element("li", { class: from }, unseen(`${ours ? strings.you : strings.bot}: `), ...content);
+  // A payload alone is no words of the user's.
+  const hidden = ours && text == null && entry.state === "sent";
+  return element("li", { class: from, hidden }, unseen(`${ours ? strings.you : strings.bot}: `), ...content);
 }
 
 /** What is read out of a new message. @param {Entry} entry @param {Strings} strings */

@@ -4,7 +4,7 @@
 import { Outbox } from "./outbox.js";
 import { empty, merge, unread, unsettled } from "./record.js";
 import { Socket } from "./socket.js";
-import { parse, stringify } from "./wire.js";
+import { parse, plain, stringify } from "./wire.js";
 
 const STALE = 86_400_000; // ms after which what was typed is offered, not sent
 const ROLLBACK = { type: "rollback", rollback_count: 1 };
@@ -77,7 +77,7 @@ export class Conversation {
     this.#learn({}); // another tab may have begun a new conversation just now
     const said = { cid: `${this.#tab}-${(this.#said += 1)}`, text, payload };
     this.#note({ key: said.cid, from: "user", text, payload, state: "sending" });
-    this.#see();
+    this.see();
     this.#outbox.put(said);
     this.start();
   }
@@ -115,7 +115,7 @@ export class Conversation {
 
   /** Note that the user sees everything now. */
   see() {
-    if (this.unread) this.#see();
+    this.#change({ seen: this.entries.at(-1)?.at ?? 0 });
   }
 
   /** Begin a new conversation, in all tabs. */
@@ -137,10 +137,6 @@ export class Conversation {
 
   #newOutbox() {
     return new Outbox((said) => this.#send(said), this.#browser);
-  }
-
-  #see() {
-    this.#change({ seen: this.entries.at(-1)?.at ?? 0 });
   }
 
   /** @returns {SocketListener} */
@@ -167,22 +163,24 @@ export class Conversation {
 
   #greeted({ session, token, resumed, why }) {
     this.#record = merge(this.#record, this.#stored());
-    const { era, token: known, session: first } = this.#record;
-    // Another tab has begun a new conversation, or the same one at the same time.
-    if (era !== this.#era || (why === "new" && known && first !== session)) return false;
+    if (this.#record.era !== this.#era) return false; // another tab has begun a new conversation
     if (token) this.#change({ token, session });
-    if (!resumed && why !== "new") this.#note({ key: `lost ${this.#now()}`, from: "note", text: "lost" });
+    if (why === "new") return false; // again, by a token that all tabs agree on
+    if (!resumed) this.#note({ key: `lost ${this.#now()}`, from: "note" });
     return true;
   }
 
-  #received(id, data) {
+  #received(id, raw) {
     this.#quiet();
+    const data = plain(raw);
+    // What a button sends goes back as it came.
+    if (Array.isArray(data?.buttons)) data.buttons.forEach((each, at) => each && (each.payload = raw.buttons[at].payload));
     const at = this.#now();
     const last = id ? { last: id, lastAt: at } : {};
     const key = id || `bare ${at}`;
     const shown = data?.type !== "event" || data.body;
     this.#learn({ ...last, entries: shown ? [{ key, at, from: "bot", data }] : [] }, true);
-    if (data?.type === "event") this.#watcher.event(data.name, parse(data.payload) ?? data.payload);
+    if (data?.type === "event") this.#watcher.event(data.name, plain(parse(data.payload)) ?? data.payload);
   }
 
   #settled(cid, outcome) {
@@ -200,7 +198,7 @@ export class Conversation {
       const { era, entries, seen } = this.#record;
       this.#era = era + 1; // the line comes back by itself
       this.#change({ ...empty(era + 1), entries, seen });
-      this.#note({ key: `over ${this.#now()}`, from: "note", text: "over" });
+      this.#note({ key: `lost ${this.#now()}`, from: "note" });
     }
     this.#watcher.error(code, detail);
   }

@@ -11,11 +11,13 @@ export const empty = (era = 0) => ({ era, token: "", session: "", last: "", last
 export function merge(mine, other) {
   const era = other.era ?? mine.era;
   if (era !== mine.era) return era > mine.era ? { ...empty(era), ...other } : mine;
+  // Tabs that begin at the same time all hold to the session whose id comes first.
+  const first = mine.token && (other.session ?? "") > mine.session ? mine : other;
   const newer = isNewer(other, mine) ? other : mine;
   return {
     era,
-    token: other.token || mine.token,
-    session: other.session || mine.session,
+    token: first.token || mine.token,
+    session: first.session || mine.session,
     last: newer.last ?? "",
     lastAt: newer.lastAt ?? 0,
     seen: Math.max(mine.seen, other.seen ?? 0),
@@ -40,13 +42,8 @@ function united(mine, others) {
 }
 
 function both(a, b) {
-  const ahead = rank(b) > rank(a) ? b : a;
-  return {
-    ...ahead,
-    at: Math.min(a.at, b.at),
-    ...((a.undone || b.undone) && { undone: true }),
-    ...((a.used || b.used) && { used: true }),
-  };
+  const [behind, ahead] = rank(b) > rank(a) ? [a, b] : [b, a];
+  return { ...behind, ...ahead, at: Math.min(a.at, b.at) };
 }
 
 const rank = ({ state = "sending", turn = 0 }) =>

@@ -40,7 +40,9 @@ export class Socket {
 
   /** Connect now, unless it is connected or about to be. */
   start() {
-    if (this.#state !== "open" && this.#state !== "connecting") this.renew();
+    if (this.#state === "open" || this.#state === "connecting") return;
+    this.#failures = 0;
+    this.renew();
   }
 
   /** Let go of the line, and stay away. */
@@ -51,8 +53,9 @@ export class Socket {
 
   /** Say something; false if there is nobody to hear it. @param {Said} said */
   send(said) {
-    if (this.#state === "open") this.#ws?.send(this.#wire.message(said));
-    return this.#state === "open";
+    const ready = this.#state === "open" && this.#ws?.readyState === 1; // not closing
+    if (ready) this.#ws?.send(this.#wire.message(said));
+    return ready;
   }
 
   /** Connect now, connected or not. */

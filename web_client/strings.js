@@ -2,6 +2,7 @@
 /** Every word that the widget itself says. Other languages are files beside this one, loaded where they are spoken. */
 
 export const english = {
+  lang: "en",
   open: "Open chat",
   close: "Close chat",
   unread: "unread message",
@@ -10,25 +11,23 @@ export const english = {
   log: "Conversation",
   message: "Message",
   send: "Send",
-  empty: "Say hello to start the conversation.",
+  empty: "Say hello to begin.",
   you: "You",
   bot: "Reply",
   waiting: "No connection. What you write is sent once it is back.",
   replaced: "This chat goes on in another window.",
   back: "Connected again.",
-  reconnect: "Connect now",
   sending: "Sending",
   sent: "Sent",
   failed: "Not sent",
   retry: "Retry",
   undo: "Undo my last answer",
   undone: "Taken back",
-  typing: "A reply is being written",
+  typing: "Typing",
   image: "Image",
   broken: "The image could not be loaded.",
-  newTab: "opens in a new tab",
-  lost: "Some earlier messages are missing.",
-  over: "A new conversation begins here.",
+  newTab: "new tab",
+  lost: "Earlier messages may be missing.",
 };
 
 const TRANSLATED = ["es", "fr"];

@@ -3,6 +3,7 @@
 
 /** @type {typeof import("./strings.js").english} */
 export default {
+  lang: "es",
   open: "Abrir el chat",
   close: "Cerrar el chat",
   unread: "mensaje sin leer",
@@ -17,17 +18,15 @@ export default {
   waiting: "Sin conexión. Lo que escribas se enviará en cuanto vuelva.",
   replaced: "Este chat sigue en otra ventana.",
   back: "Conexión recuperada.",
-  reconnect: "Conectar ahora",
   sending: "Enviando",
   sent: "Enviado",
   failed: "No enviado",
   retry: "Reintentar",
   undo: "Deshacer mi última respuesta",
   undone: "Deshecho",
-  typing: "Están escribiendo una respuesta",
+  typing: "Escribiendo",
   image: "Imagen",
   broken: "No se pudo cargar la imagen.",
-  newTab: "se abre en una pestaña nueva",
+  newTab: "pestaña nueva",
   lost: "Faltan algunos mensajes anteriores.",
-  over: "Aquí empieza una nueva conversación.",
 };

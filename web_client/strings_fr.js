@@ -3,6 +3,7 @@
 
 /** @type {typeof import("./strings.js").english} */
 export default {
+  lang: "fr",
   open: "Ouvrir le chat",
   close: "Fermer le chat",
   unread: "message non lu",
@@ -17,17 +18,15 @@ export default {
   waiting: "Pas de connexion. Vos messages partiront dès son retour.",
   replaced: "Ce chat continue dans une autre fenêtre.",
   back: "Connexion rétablie.",
-  reconnect: "Se connecter maintenant",
   sending: "Envoi en cours",
   sent: "Envoyé",
   failed: "Non envoyé",
   retry: "Réessayer",
   undo: "Annuler ma dernière réponse",
   undone: "Annulé",
-  typing: "Une réponse est en cours de rédaction",
+  typing: "En train d’écrire",
   image: "Image",
   broken: "L’image n’a pas pu être chargée.",
-  newTab: "s’ouvre dans un nouvel onglet",
+  newTab: "nouvel onglet",
   lost: "Il manque des messages précédents.",
-  over: "Une nouvelle conversation commence ici.",
 };

@@ -30,7 +30,7 @@ sheet.replaceSync(`
 :host([hidden]), [hidden] { display: none !important }
 .root {
   ${colours.join("")}
-  color-scheme: light dark;
+  color-scheme: light dark; --view-height: 100dvh; --view-top: 0;
   --radius: var(--switchboard-radius, 12px);
   --inset: var(--switchboard-inset, 20px);
   color: var(--text);
@@ -47,13 +47,13 @@ button, .button {
 }
 a { color: inherit }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px }
-svg { width: 1.25em; flex: none; fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round }
+svg { width: 1.25em; flex: none; fill: none; stroke: currentColor; stroke-width: 2 }
 .unseen { position: fixed; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }
 .launcher, .panel {
   position: fixed; inset-inline-end: var(--inset); bottom: var(--inset);
-  z-index: var(--switchboard-z-index, 2147483000); box-shadow: var(--switchboard-shadow, 0 4px 18px #0005);
+  z-index: var(--switchboard-z-index, 2147483000); box-shadow: 0 4px 18px #0005;
 }
-.launcher { width: 56px; height: 56px; border-radius: 50%; font-size: 1.2em }
+.launcher { width: 56px; height: 56px; border-radius: 50% }
 .launcher, .send, .header { border-color: #0000; background: var(--accent); color: var(--on-accent) }
 .badge {
   position: absolute; top: -5px; inset-inline-end: -5px; min-width: 24px; border-radius: 12px;
@@ -65,21 +65,22 @@ svg { width: 1.25em; flex: none; fill: none; stroke: currentColor; stroke-width:
   border: 1px solid var(--border); border-radius: var(--radius); background: var(--background);
 }
 .full .panel {
-  inset: var(--view-top, 0) 0 auto; width: auto; height: var(--view-height, 100dvh); margin: 0; border: 0; border-radius: 0;
+  inset: var(--view-top) 0 auto; width: auto; height: var(--view-height); margin: 0; border: 0; border-radius: 0;
 }
+.launcher:focus-visible { box-shadow: 0 0 0 8px var(--background) }
 .full.open .launcher { display: none }
-.header, .banner, .composer { display: flex; align-items: center; gap: 8px; padding: 8px 16px }
-.title, .banner span, .input, .log { flex: 1 }
+.header, .composer { display: flex; align-items: center; gap: 8px; padding: 8px 16px }
+.title, .input, .log { flex: 1 }
 .header :focus-visible { outline-color: currentColor; outline-offset: -4px }
 .close, .undo { border: 0; align-self: start; margin: 0 4px }
-.banner { background: var(--text); color: var(--background) }
-.log { overflow-y: auto; padding: 16px; outline-offset: -3px }
+.banner { padding: 8px 16px; background: var(--text); color: var(--background) }
+.log { overflow-y: auto; overscroll-behavior: contain; min-height: 56px; padding: 16px; outline-offset: -3px }
 ol { display: flex; flex-direction: column; gap: 10px; list-style: none }
 li { position: relative; display: flex; flex-direction: column; align-items: start; gap: 5px; max-width: 88% }
 .user { align-self: end; align-items: end }
 .note { align-self: center }
 s { display: contents }
-s > * { text-decoration: line-through; opacity: .8 }
+s > * { text-decoration: line-through }
 .bubble { padding: 8px 13px; border-radius: var(--radius); white-space: pre-wrap }
 .bot-bubble, .image { background: var(--bot-bubble); color: var(--bot-text) }
 .user-bubble { background: var(--user-bubble); color: var(--user-text) }
@@ -87,10 +88,9 @@ s > * { text-decoration: line-through; opacity: .8 }
 .state, .buttons, .typing { display: flex; flex-wrap: wrap; align-items: center; gap: 6px }
 .failed { color: var(--danger) }
 .button { border-color: var(--accent); color: var(--accent); text-decoration: none }
-a.button::after { content: "\\2197" }
 .used { border: 1px dashed var(--border); color: var(--muted); cursor: auto }
-.image { width: 256px; max-width: 100%; min-height: 144px; display: grid; place-items: center; border-radius: var(--radius) }
-img { max-width: 100%; max-height: 320px; border-radius: inherit }
+.image { width: 256px; max-width: 100%; height: 192px; display: grid; place-items: center; border-radius: var(--radius) }
+img { width: 100%; height: 192px; object-fit: scale-down; border-radius: inherit }
 .typing { padding: 0 16px 10px }
 i { width: 8px; height: 8px; border-radius: 50%; background: var(--muted) }
 .composer { align-items: end; border-top: 1px solid var(--border) }
@@ -104,8 +104,12 @@ i { width: 8px; height: 8px; border-radius: 50%; background: var(--muted) }
   i { animation: breathe 1.2s infinite }
   @keyframes breathe { 50% { opacity: .25 } }
 }
+@media (max-height: 420px) {
+  .banner { max-height: 25%; overflow: auto }
+  .full .header { padding-block: 0 }
+}
 @media (forced-colors: active) {
-  .bubble, .image, .banner, .launcher, .send { border: 1px solid }
+  .bubble, .image, .banner, .header { border: 1px solid }
   i { background: CanvasText }
 }`);
 

@@ -5,6 +5,7 @@ import { Conversation } from "./conversation.js";
 import { stringsFor } from "./strings.js";
 import sheet, { FULL_SCREEN } from "./style.js";
 import { View } from "./view.js";
+import { plain } from "./wire.js";
 
 const TAG = "switchboard-chat";
 const page = /** @type {any} */ (window);
@@ -116,14 +117,15 @@ class SwitchboardChat extends HTMLElement {
     const tags = [this.lang, this.closest("[lang]")?.getAttribute("lang") ?? "", ...navigator.languages];
     const strings = await stringsFor(tags);
     if (turn !== this.#turn || !this.#talk) return;
-    const before = this.#view?.input;
-    const typing = before?.matches(":focus");
+    const part = this.#shadow.activeElement?.getAttribute("part");
+    const written = this.#view?.input.value ?? "";
     const view = (this.#view = new View(this, this.#talk, { ...strings, ...this.#words }));
-    view.input.value = before?.value ?? "";
+    view.input.value = written;
+    view.root.lang = strings.lang;
     this.#shadow.replaceChildren(view.root);
     this.#show();
     view.line();
-    if (typing) view.input.focus();
+    if (part) /** @type {any} */ (view.root.querySelector(`[part="${part}"]`))?.focus();
   }
 
   #show() {
@@ -139,7 +141,7 @@ class SwitchboardChat extends HTMLElement {
       state: () => this.#view?.line(),
       arrived: (entry) => {
         this.#view?.arrived(entry);
-        this.#tell("message", { data: entry.data });
+        this.#tell("message", { data: plain(entry.data) });
       },
       failed: () => this.#view?.failed(),
       typing: (typing) => this.#view?.typing.toggleAttribute("hidden", !typing),
@@ -182,14 +184,11 @@ class SwitchboardChat extends HTMLElement {
 
 /** Make the calls that the page has put into `window.switchboard`, and those that it will put there. */
 function takeCalls() {
-  const early = page.switchboard ?? [];
+  const make = ([name, ...rest]) => page.document.querySelector(TAG)?.[name]?.(...rest);
+  const early = (page.switchboard ??= []);
   if (!Array.isArray(early)) return;
-  page.switchboard = {
-    push(...calls) {
-      for (const [name, ...rest] of calls) document.querySelector(TAG)?.[name](...rest);
-    },
-  };
-  page.switchboard.push(...early);
+  page.switchboard = { push: (...calls) => calls.forEach(make) };
+  early.forEach(make);
 }
 
 if (!customElements.get(TAG)) customElements.define(TAG, SwitchboardChat);

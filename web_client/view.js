@@ -26,9 +26,7 @@ export class View {
     this.badge = element("span", { part: "badge", "aria-hidden": "true" });
     this.launcher = button("launcher", { hidden: page, click: () => this.#launch() }, icon("chat"), this.badge);
     this.title = element(page ? "h1" : "h2", { part: "title" });
-    this.warning = element("span");
-    const connect = button("connect", { click: () => talk.start() }, strings.reconnect);
-    this.banner = element("div", { part: "banner", hidden: true }, this.warning, connect);
+    this.banner = element("p", { part: "banner", hidden: true });
     this.list = element("ol");
     this.empty = element("p", { part: "empty" }, strings.empty);
     // A log would be read out by itself, all of it when it is restored: announcements are made apart.
@@ -39,21 +37,20 @@ export class View {
     this.undo = button("undo", { click: () => this.#undo() }, strings.undo);
     const input = { part: "input", rows: 1, dir: "auto", "aria-label": strings.message, placeholder: strings.message };
     this.input = element("textarea", { ...input, enterkeyhint: "send", keydown: (event) => this.#typed(event) });
-    const submit = (event) => this.#submit(event);
     this.panel = element(
       "section",
       { part: "panel", role: page ? "region" : "dialog", tabindex: -1, keydown: (event) => this.#key(event) },
       element(
-        "header",
+        "div",
         { part: "header" },
         this.title,
-        button("close", { "aria-label": strings.close, hidden: page, click: () => this.#dismiss() }, icon("close")),
+        button("close", { "aria-label": strings.close, hidden: page, click: () => chat.close() }, icon("close")),
       ),
       this.banner,
       this.log,
       this.typing,
       this.undo,
-      element("form", { part: "composer", submit }, this.input, button("send", { type: "submit" }, strings.send)),
+      element("div", { part: "composer" }, this.input, button("send", { click: () => this.#submit() }, strings.send)),
     );
     this.live = element("div", { class: "unseen", role: "status" });
     // Its empty title keeps the element's own from showing as a tooltip wherever the pointer rests.
@@ -75,6 +72,7 @@ export class View {
   /** Show the panel, or the launcher alone. */
   show() {
     const { isOpen, isPage } = this;
+    const left = !isOpen && this.panel.matches(":focus-within");
     this.title.textContent = this.panel.ariaLabel = this.#chat.title || this.#strings.title;
     this.panel.ariaModal = this.#isModal ? "true" : null;
     this.panel.hidden = !isOpen;
@@ -83,6 +81,7 @@ export class View {
     classList.toggle("open", isOpen);
     classList.toggle("page", isPage);
     classList.toggle("full", isPage || this.#isModal);
+    if (left) this.launcher.focus();
     this.draw();
     this.#toEnd();
   }
@@ -90,10 +89,13 @@ export class View {
   /** Show what was said. */
   draw() {
     const { entries, unread, lastAnswer } = this.#talk;
-    const { log } = this;
-    const follow = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR;
+    const follow = this.#isAtEnd;
     const shown = new Map(entries.map((entry) => [entry.key, this.#bubble(entry)]));
-    for (const [key, { node }] of this.#bubbles) if (shown.get(key)?.node !== node) this.#remove(node);
+    for (const [key, { node }] of this.#bubbles) {
+      if (shown.get(key)?.node === node) continue;
+      this.#unfocus(node);
+      node.remove();
+    }
     let next = this.list.firstChild;
     for (const { node } of shown.values()) {
       if (node === next) next = node.nextSibling;
@@ -101,6 +103,7 @@ export class View {
     }
     this.#bubbles = shown;
     this.empty.hidden = entries.length > 0;
+    if (!lastAnswer) this.#unfocus(this.undo);
     this.undo.hidden = !lastAnswer;
     if (follow) this.#toEnd();
     const { open, close, unread: one, unreads } = this.#strings;
@@ -112,11 +115,14 @@ export class View {
   /** Tell of a line that is not there, unless it is back soon. */
   line() {
     const { state } = this.#talk;
-    clearTimeout(this.#patience);
     if (state !== "open" && state !== "stopped") {
-      this.#patience = setTimeout(() => this.#warn(state), this.#warned ? 0 : PATIENCE);
+      // From the first sign on, however many tries to come back fail meanwhile.
+      if (this.#warned) this.#warn();
+      else this.#patience ||= setTimeout(() => this.#warn(), PATIENCE);
       return;
     }
+    clearTimeout(this.#patience);
+    this.#patience = 0;
     if (this.#warned && state === "open") this.announce(this.#strings.back);
     this.#warned = false;
     this.banner.hidden = true;
@@ -139,14 +145,17 @@ export class View {
   }
 
   /** Leave room for a keyboard on the screen. @param {VisualViewport} viewport */
-  fit({ height, offsetTop }) {
+  fit({ height, offsetTop, scale }) {
+    if (scale > 1) return; // somebody looks closer
+    const follow = this.#isAtEnd;
     this.root.style.setProperty("--view-height", `${height}px`);
     this.root.style.setProperty("--view-top", `${offsetTop}px`);
+    if (follow) this.#toEnd();
   }
 
-  #warn(state) {
-    const text = this.#strings[state === "replaced" ? "replaced" : "waiting"];
-    this.warning.textContent = text;
+  #warn() {
+    const text = this.#strings[this.#talk.state === "replaced" ? "replaced" : "waiting"];
+    this.banner.textContent = text;
     this.banner.hidden = false;
     if (!this.#warned) this.announce(text);
     this.#warned = true;
@@ -158,11 +167,13 @@ export class View {
     return known?.drawn === drawn ? known : { drawn, node: bubble(entry, this.#strings, this.#talk) };
   }
 
-  #remove(node) {
-    // A button that goes takes the focus with it: the conversation is the nearest place that stays.
-    const focused = node.matches(":focus-within");
-    node.remove();
-    if (focused) this.log.focus({ preventScroll: true });
+  /** Something goes, and would take the focus with it: the conversation is the nearest place that stays. */
+  #unfocus(node) {
+    if (node.matches(":focus-within")) this.log.focus({ preventScroll: true });
+  }
+
+  get #isAtEnd() {
+    return this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < NEAR;
   }
 
   #toEnd() {
@@ -174,12 +185,6 @@ export class View {
     if (this.isOpen) (this.#isModal ? this.panel : this.input).focus();
   }
 
-  /** Close on the user's behalf, and give the focus back to what opened it. */
-  #dismiss() {
-    this.#chat.close();
-    this.launcher.focus();
-  }
-
   #undo() {
     this.#talk.undo();
     this.announce(this.#strings.undone);
@@ -189,7 +194,7 @@ export class View {
     if (event.key === "Tab" && this.#isModal) this.#turnRound(event);
     if (event.key !== "Escape" || event.isComposing || this.isPage) return;
     event.stopPropagation();
-    this.#dismiss();
+    this.#chat.close();
   }
 
   /** Go from the last thing that can be focused to the first, or back: the rest of the page is covered. */
@@ -205,11 +210,12 @@ export class View {
 
   #typed(event) {
     const composing = event.isComposing || event.keyCode === 229; // an input method takes this Enter
-    if (event.key === "Enter" && !event.shiftKey && !composing) this.#submit(event);
+    if (event.key !== "Enter" || event.shiftKey || composing) return;
+    event.preventDefault();
+    this.#submit();
   }
 
-  #submit(event) {
-    event.preventDefault();
+  #submit() {
     const text = this.input.value.trim();
     if (!text) return;
     this.input.value = "";

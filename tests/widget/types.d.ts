@@ -8,7 +8,7 @@ interface Entry {
   at: number; // ms since 1970, growing within a conversation
   from: "user" | "bot" | "note";
   data?: any; // the bot's postback
-  text?: string; // of ours; of a note, which one
+  text?: string; // of ours
   payload?: any; // of ours
   state?: "sending" | "old" | "failed" | "sent"; // of ours
   turn?: number; // how often it was sent; a later turn counts more, and "sent" most of all

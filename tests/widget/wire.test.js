@@ -92,7 +92,7 @@ describe("engines with JSON.rawJSON", () => {
   });
 
   test("a number alone is no JSON object, however exact", { skip }, () => {
-    assert.deepEqual(exactly(["1.0", "12345678901234567890"]), ["null", "null"]);
+    assert.deepEqual(exactly(["[1.0]", '"1.0"']), ["null", "null"]);
   });
 
   test("where it was tested", { skip }, (t) => {
