@@ -28,7 +28,7 @@ check: .venv/.dev tests/widget/node_modules/.made  ## lint, formatting, types, l
 	.venv/bin/python -m tests.widget.size
 
 test: .venv/.dev tests/widget/node_modules/.made  ## run all tests; more workers than cores, since many of them wait
-	@tools/need chromium node redis-server
+	@tools/need chromium-headless-shell node redis-server
 	.venv/bin/python -m pytest -n 6 --dist worksteal
 
 test-fast: .venv/.dev  ## run the tests that neither wait nor start a browser
@@ -48,7 +48,7 @@ recovery: .venv/.dev  ## ten minutes of links that break and instances that end:
 	.venv/bin/python -m benchmarks.recovery
 
 screenshots: .venv/.dev  ## remake the pictures of the widget in docs/screenshots
-	@tools/need chromium
+	@tools/need chromium-headless-shell
 	.venv/bin/python -m tests.widget.screenshots
 
 clean:  ## remove all that these targets made, .venv too

@@ -1,7 +1,6 @@
 """The demo's page in a real Chromium: a chat to try, controls for its look, a snippet to paste."""
 
 import re
-import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,28 +17,17 @@ from playwright.async_api import (
     ConsoleMessage,
     Locator,
     Page,
-    async_playwright,
     expect,
 )
 
 from tests.fakes import FakeConcierge
 from tests.switchboards import Switchboard, eventually, switchboard, switchboard_process
+from tests.widget.browser import chromium
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),  # the browser belongs to one loop
     pytest.mark.browser,
     pytest.mark.slow,
-]
-
-CHROMIUM = shutil.which("chromium") or "chromium is not installed"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
 ]
 
 # Tells what the page's policy forbade.
@@ -133,10 +121,8 @@ class Visitor:
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def browser() -> AsyncIterator[Browser]:
     """One Chromium for all tests here; if it can't be started they fail."""
-    async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    async with chromium() as started:
         yield started
-        await started.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -235,33 +221,36 @@ async def test_other_choices_show_in_the_widget_and_in_the_snippet(visitor: Visi
     assert "--switchboard-font-size: 20px;" in written
 
 
+CHOICES: list[dict[str, str]] = [
+    {"Accent": "#ffd400"},
+    {"Accent": "#000000"},
+    {"Accent": "#808080"},
+    {"Background": "#0b1f3a"},
+    {"Background": "#767676"},
+    {"Background": "#ffe08a"},
+    {"Accent": "#ff0000", "Background": "#00a000"},
+    {"Visitor’s bubbles": "#123456", "Bot’s bubbles": "#fedcba"},
+]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(
-    "choices",
-    [
-        {"Accent": "#ffd400"},
-        {"Accent": "#000000"},
-        {"Accent": "#808080"},
-        {"Background": "#0b1f3a"},
-        {"Background": "#767676"},
-        {"Background": "#ffe08a"},
-        {"Accent": "#ff0000", "Background": "#00a000"},
-        {"Visitor’s bubbles": "#123456", "Bot’s bubbles": "#fedcba"},
-    ],
-    ids=str,
-)
 async def test_whatever_colours_are_chosen_every_text_is_legible(
-    browser: Browser, demo: Switchboard, choices: dict[str, str], scheme: Any
+    browser: Browser, demo: Switchboard, scheme: Any
 ) -> None:
     async with visiting(browser, demo, color_scheme=scheme) as visitor:
         await visitor.say("hello")
         await expect(visitor.answer).to_be_visible()
-
-        for name, colour in choices.items():
-            await visitor.pick(name, colour)
-
         widget = visitor.page.locator("switchboard-chat")
-        assert await widget.evaluate(ILLEGIBLE) == []
+        reset = visitor.page.get_by_role("button", name="Reset")
+        illegible = {}
+
+        for choices in CHOICES:
+            await reset.click()
+            for name, colour in choices.items():
+                await visitor.pick(name, colour)
+            illegible[str(choices)] = await widget.evaluate(ILLEGIBLE)
+
+        assert illegible == {str(choices): [] for choices in CHOICES}
 
 
 async def test_a_text_that_is_not_legible_would_be_noticed(visitor: Visitor) -> None:

@@ -20,6 +20,7 @@ export class Conversation {
   #outbox;
   #record = empty();
   #era = 0; // of the record when the line was opened
+  #line = ""; // the session that it is of
   #typing = 0; // a timer while the bot types
   #said = 0;
   #tab;
@@ -164,6 +165,7 @@ export class Conversation {
   #greeted({ session, token, resumed, why }) {
     this.#record = merge(this.#record, this.#stored());
     if (this.#record.era !== this.#era) return false; // another tab has begun a new conversation
+    this.#line = session ?? "";
     if (token) this.#change({ token, session });
     if (why === "new") return false; // again, by a token that all tabs agree on
     if (!resumed) this.#note({ key: `lost ${this.#now()}`, from: "note" });
@@ -272,7 +274,7 @@ export class Conversation {
       if (!unsettled(entry) && this.#outbox.forget(entry.key)) stuck = true;
       if (entry.from === "bot" && !known.has(entry.key)) this.#watcher.arrived(entry);
     }
-    if (stuck && this.state === "open") this.#socket.renew();
+    if ((stuck || this.#record.session !== this.#line) && this.state === "open") this.#socket.renew();
     this.#watcher.changed();
   }
 

@@ -8,7 +8,6 @@ const LONGEST_PAUSE = 30_000; // ms
 const OPENING = 10_000; // ms in which a connection must have said hello
 const DEAF = 1.3; // heartbeats without any frame: the line is dead
 const [GOING, RESTARTING, BAD_TOKEN, REPLACED] = [1000, [1001, 1012], 4001, 4003];
-const USELESS = [1002, 1003, 1007, 1008, 1009, 4002]; // to come back from soon: it would go the same way
 
 export class Socket {
   #url;
@@ -81,6 +80,7 @@ export class Socket {
   #take(frame) {
     if (this.#silence) this.#set(this.#silence, () => this.#lost());
     const { type } = frame ?? {};
+    if (type !== "hello") this.#failures = 0; // a line that is greeted may still be closed for what is said
     if (type === "hello") this.#greeted(frame);
     if (type === "message") this.#received(frame.id ?? "", frame.data);
     if (type === "ack") this.#listener.settled(frame.cid, frame);
@@ -89,7 +89,6 @@ export class Socket {
   }
 
   #greeted(hello) {
-    this.#failures = 0;
     this.#browser.clearTimeout(this.#timer);
     if (!hello.resumed) this.#jump = true;
     this.#retry = hello.retry ?? this.#retry;
@@ -128,7 +127,6 @@ export class Socket {
     if (code === BAD_TOKEN) this.#listener.error("bad_token", "");
     const [from, to] = this.#retry;
     if (code === REPLACED) this.#become("replaced");
-    else if (USELESS.includes(code)) this.#wait(LONGEST_PAUSE);
     else if (RESTARTING.includes(code) && !this.#failures) this.#wait(from + this.#browser.Math.random() * (to - from));
     else this.#again();
   }

@@ -19,7 +19,12 @@ from playwright.async_api import (
     expect,
 )
 
-CHROMIUM = shutil.which("chromium") or "chromium is not installed"
+# The same engine without windows starts and renders in half the time.
+CHROMIUM = (
+    shutil.which("chromium-headless-shell")
+    or shutil.which("chromium")
+    or "chromium is not installed"
+)
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",

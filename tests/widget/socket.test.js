@@ -177,7 +177,7 @@ describe("coming back", () => {
     assert.ok(Math.max(...pauses) <= 500);
   });
 
-  test("a hello makes the bound small again", async () => {
+  test("what is heard after a hello makes the bound small again", async () => {
     const all = dialled();
     all.clock.random = () => 0.999_999;
     all.socket.start();
@@ -188,9 +188,23 @@ describe("coming back", () => {
 
     all.line.latest.open();
     all.line.latest.receive(HELLO);
+    all.line.latest.receive({ type: "heartbeat" });
     all.line.latest.end(1006);
 
     assert.ok((await waited(all, 500)) >= 499);
+  });
+
+  test("a line that is closed for what is said right after each hello is tried ever more rarely", async () => {
+    const all = dialled();
+    all.clock.random = () => 0.999_999;
+    all.socket.start();
+
+    for (const bound of [500, 1_000, 2_000, 4_000]) {
+      all.line.latest.open();
+      all.line.latest.receive(HELLO);
+      all.line.latest.end(1009);
+      assert.ok((await waited(all, bound)) >= bound - 1);
+    }
   });
 
   test("an open line without a hello does not make the bound small", async () => {

@@ -164,6 +164,7 @@ async def test_hostile_stylesheet_changes_nothing(
             await visitor.chat.evaluate("(chat) => chat.open()")
             await expect(visitor.composer).to_be_visible()
             await expect(visitor.from_bot()).to_have_count(2)
+            await expect(visitor.live).to_be_empty()  # nothing is being read out any more
             drawn[path, width] = await visitor.chat.evaluate(DRAWN)
 
     for width in [900, 390]:
