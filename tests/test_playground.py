@@ -25,7 +25,7 @@ from tests.switchboards import Switchboard, eventually, switchboard, switchboard
 from tests.widget.browser import chromium
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),  # the browser belongs to one loop
+    pytest.mark.asyncio(loop_scope="session"),  # the browser belongs to one loop
     pytest.mark.browser,
     pytest.mark.slow,
 ]
@@ -118,14 +118,14 @@ class Visitor:
         return self.page.get_by_role("log").get_by_text("What next?", exact=True)
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """One Chromium for all tests here; if it can't be started they fail."""
     async with chromium() as started:
         yield started
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def demo() -> AsyncIterator[Switchboard]:
     """The demo as a process, with nothing configured."""
     command = (sys.executable, "-m", "switchboard_operator", "demo")
@@ -147,7 +147,7 @@ async def visiting(browser: Browser, demo: Switchboard, **options: Any) -> Async
         await context.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def visitor(browser: Browser, demo: Switchboard) -> AsyncIterator[Visitor]:
     """Somebody at a desk who likes light themes."""
     async with visiting(browser, demo, color_scheme="light") as arrived:

@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests: each module has a Chromium, each visitor a profile."""
+"""Fixtures of the browser tests: each worker has a Chromium, each visitor a profile."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -13,28 +13,28 @@ from tests.widget.browser import Site, Visitor, chromium
 Arrive = Callable[..., Awaitable[Visitor]]
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """One Chromium for all tests of a module."""
+    """One Chromium for all tests of a worker."""
     async with chromium() as started:
         yield started
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def concierge() -> AsyncIterator[FakeConcierge]:
     """A Concierge that accepts everything, for all tests of a module; users tell them apart."""
     async with FakeConcierge().serving() as fake:
         yield fake
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def board(concierge: FakeConcierge) -> AsyncIterator[Switchboard]:
     """A switchboard for all tests of a module."""
     async with switchboard(concierge.url, RATE_LIMIT="0") as running:
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def site(board: Switchboard) -> AsyncIterator[Site]:
     """A customer's site with the widget of `board` on its first page, under a strict policy."""
     async with Site().serving() as running:
@@ -43,7 +43,7 @@ async def site(board: Switchboard) -> AsyncIterator[Site]:
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def arrive(browser: Browser) -> AsyncIterator[Arrive]:
     """Bring visitors with a profile each; at the end nothing must have gone wrong at any page."""
     arrived: list[Visitor] = []

@@ -15,7 +15,7 @@ from tests.switchboards import Switchboard, eventually
 from tests.widget.browser import Site, Visitor
 from tests.widget.conftest import Arrive
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser, pytest.mark.slow]
 
 AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"
 RUN_AXE = """
@@ -137,7 +137,7 @@ EDGES = """
 """
 
 
-@pytest_asyncio.fixture(loop_scope="module", autouse=True)
+@pytest_asyncio.fixture(loop_scope="session", autouse=True)
 async def willing(concierge: FakeConcierge) -> AsyncIterator[None]:
     """Have the Concierge accept again what a test has had it refuse."""
     yield

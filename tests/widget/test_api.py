@@ -10,7 +10,7 @@ from tests.switchboards import Switchboard, eventually
 from tests.widget.browser import Site
 from tests.widget.conftest import Arrive
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser, pytest.mark.slow]
 
 
 async def said(concierge: FakeConcierge, session: str, count: int) -> list[dict[str, object]]:

@@ -10,7 +10,7 @@ from tests.switchboards import Switchboard, eventually
 from tests.widget.browser import Site, Visitor
 from tests.widget.conftest import Arrive
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser, pytest.mark.slow]
 
 NUMBERS = '{"id":9007199254740993,"price":1.0,"of":[-0.0,1e2,12345678901234567890]}'
 

@@ -11,7 +11,7 @@ from tests.switchboards import eventually, switchboard
 from tests.widget.browser import Site, Visitor
 from tests.widget.conftest import Arrive
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser, pytest.mark.slow]
 
 IMPATIENT = Limits(retry_first=0.05, retry_total=0.2)  # a Concierge that is away is soon given up
 NOTE_CLOSES = """

@@ -9,7 +9,7 @@ from tests.switchboards import Switchboard, eventually, switchboard
 from tests.widget.browser import Site, Visitor
 from tests.widget.conftest import Arrive
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser, pytest.mark.slow]
 
 # Puts elements on the page and takes them off again, nine times: every other time a new one, and
 # each time a little later, so that most go while they connect. The tenth stays.

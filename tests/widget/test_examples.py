@@ -14,7 +14,7 @@ from tests.switchboards import ROOT, Switchboard
 from tests.widget.browser import Site, Visitor
 from tests.widget.conftest import Arrive
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser, pytest.mark.slow]
 
 DOCUMENT = (ROOT / "docs/widget.md").read_text()
 TYPES = ROOT / "docs/switchboard-chat.d.ts"

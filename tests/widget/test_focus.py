@@ -14,7 +14,7 @@ from tests.switchboards import Switchboard
 from tests.widget.browser import Site, Visitor
 from tests.widget.conftest import Arrive
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser, pytest.mark.slow]
 
 # What has the focus, also in the widget's shadow tree: "a", "body", "button.launcher".
 FOCUSED = """() => {
@@ -24,7 +24,7 @@ FOCUSED = """() => {
 }"""
 
 
-@pytest_asyncio.fixture(loop_scope="module", autouse=True)
+@pytest_asyncio.fixture(loop_scope="session", autouse=True)
 async def willing(concierge: FakeConcierge) -> AsyncIterator[None]:
     """Have the Concierge accept again what a test has had it refuse."""
     yield

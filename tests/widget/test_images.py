@@ -17,7 +17,7 @@ from tests.switchboards import Switchboard, eventually
 from tests.widget.browser import Site, Visitor
 from tests.widget.conftest import Arrive
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser, pytest.mark.slow]
 
 BROKEN = "The image could not be loaded."
 
@@ -65,13 +65,13 @@ class Gallery:
         return web.Response(body=png(int(width), int(height)), content_type="image/png")
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def gallery() -> AsyncIterator[Gallery]:
     async with Gallery().serving() as running:
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def visitor(site: Site, arrive: Arrive) -> Visitor:
     """Somebody with the panel open in a conversation."""
     visitor = await arrive()

@@ -12,7 +12,7 @@ from tests.switchboards import Switchboard
 from tests.widget.browser import Site
 from tests.widget.conftest import Arrive
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser, pytest.mark.slow]
 
 NAMES = {"en": "Open chat", "es": "Abrir el chat", "fr": "Ouvrir le chat"}
 
@@ -25,7 +25,7 @@ READ_STRINGS = """async (url) => {
 }"""
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def lax(board: Switchboard) -> AsyncIterator[Site]:
     """A site that allows scripts of its own."""
     async with Site().serving() as running:

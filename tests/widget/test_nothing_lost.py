@@ -18,7 +18,7 @@ from tests.switchboards import Switchboard, eventually, switchboard
 from tests.widget.browser import POLICY, Site, Visitor
 from tests.widget.conftest import Arrive
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser, pytest.mark.slow]
 
 SEED = int(os.environ.get("SEED", random.randrange(1_000_000)))  # SEED=… repeats a run's chances
 

@@ -9,7 +9,7 @@ from tests.switchboards import Switchboard
 from tests.widget.browser import Site, Visitor
 from tests.widget.conftest import Arrive
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser, pytest.mark.slow]
 
 # As if a keyboard had come up: it shrinks what is seen of the page, and may shift it.
 KEYBOARD = """([height, offsetTop]) => {

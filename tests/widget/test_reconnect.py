@@ -20,7 +20,7 @@ from tests.switchboards import Switchboard, eventually, switchboard
 from tests.widget.browser import Site, Visitor
 from tests.widget.conftest import Arrive
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser, pytest.mark.slow]
 
 HEARTBEAT = 1.5  # seconds
 SLACK = 1.5  # seconds that a busy machine may take for what is done at once
@@ -72,7 +72,7 @@ async def site_of(board: Switchboard, by_way_of: int) -> AsyncIterator[Site]:
         yield site
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def connected(site: Site, arrive: Arrive) -> Connected:
     """Bring visitors whose chat is open and connected, and to whom chance deals the same *luck*."""
 

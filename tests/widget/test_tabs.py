@@ -14,7 +14,7 @@ from tests.switchboards import Switchboard
 from tests.widget.browser import Site, Visitor
 from tests.widget.conftest import Arrive
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser, pytest.mark.slow]
 
 Tabs = Callable[[str], Awaitable[tuple[Visitor, Visitor]]]
 
@@ -32,7 +32,7 @@ APPEARS = """(chat, words) => new Promise((resolve) => {
 SAYS = "(chat, words) => { const at = Date.now(); chat.send(words); return at; }"
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def tabs(arrive: Arrive) -> AsyncIterator[Tabs]:
     """Open two tabs of a profile; nothing must go wrong in either."""
     others: list[Visitor] = []

@@ -11,7 +11,7 @@ from tests.switchboards import Switchboard
 from tests.widget.browser import Site, Visitor
 from tests.widget.conftest import Arrive
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser, pytest.mark.slow]
 
 # What a page may set as --switchboard-NAME: to which value, and what becomes of that: the part, the
 # property that is computed, its value.
@@ -82,7 +82,7 @@ DRAWN = """(chat) => [...chat.shadowRoot.querySelectorAll("*")].map((each) => {
 })"""
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def lax(board: Switchboard) -> AsyncIterator[Site]:
     """A site that allows styles of its own."""
     async with Site().serving() as running:
