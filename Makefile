@@ -1,7 +1,7 @@
 # Everything a checkout needs, from nothing: each target installs what it uses, by pip, npm or apt-get.
 # Python is chosen by tools/need; `make PYTHON=/path/to/python …` names another for a new .venv.
 .DEFAULT_GOAL := help
-.PHONY: check clean demo help recovery rolling-restart run screenshots soak-short test test-fast
+.PHONY: bench check clean demo help recovery rolling-restart run screenshots soak-short test test-fast
 
 PYTHON =
 PIP_INSTALL = .venv/bin/python -m pip install -q --disable-pip-version-check
@@ -27,8 +27,8 @@ check: .venv/.dev tests/widget/node_modules/.made  ## lint, formatting, types, l
 	tests/widget/node_modules/.bin/tsc --project tests/widget
 	.venv/bin/python -m tests.widget.size
 
-test: .venv/.dev tests/widget/node_modules/.made  ## run all tests; more workers than cores, since many of them wait
-	@tools/need chromium-headless-shell node redis-server
+test: .venv/.dev tests/widget/node_modules/.made benchmarks/peers/node/node_modules/.made  ## run all tests; more workers than cores, since many of them wait
+	@tools/need cc chromium-headless-shell node redis-server
 	.venv/bin/python -m pytest -n 6 --dist worksteal
 
 test-fast: .venv/.dev  ## run the tests that neither wait nor start a browser
@@ -47,13 +47,17 @@ recovery: .venv/.dev  ## ten minutes of links that break and instances that end:
 	@tools/need redis-server
 	.venv/bin/python -m benchmarks.recovery
 
+bench: .venv/.dev benchmarks/peers/node/node_modules/.made  ## compare speed and memory with plain programs: 15 minutes, or BENCH='saturation'
+	@tools/need cc node redis-server
+	.venv/bin/python -m benchmarks.bench $(BENCH)
+
 screenshots: .venv/.dev  ## remake the pictures of the widget in docs/screenshots
 	@tools/need chromium-headless-shell
 	.venv/bin/python -m tests.widget.screenshots
 
 clean:  ## remove all that these targets made, .venv too
 	rm -rf .venv .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	rm -rf tests/widget/node_modules
+	rm -rf tests/widget/node_modules benchmarks/peers/node/node_modules benchmarks/bench/build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## show this list
@@ -81,4 +85,10 @@ help:  ## show this list
 tests/widget/node_modules/.made: tests/widget/package.json tests/widget/package-lock.json
 	@tools/need node npm
 	npm ci --prefix tests/widget --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# What the benchmark compares with.
+benchmarks/peers/node/node_modules/.made: benchmarks/peers/node/package.json benchmarks/peers/node/package-lock.json
+	@tools/need node npm
+	npm ci --prefix benchmarks/peers/node --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
