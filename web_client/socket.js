@@ -6,6 +6,7 @@ import { CLASSIC, V1 } from "./wire.js";
 const FIRST_PAUSE = 500; // ms, the longest before the first try
 const LONGEST_PAUSE = 30_000; // ms
 const OPENING = 10_000; // ms in which a connection must have said hello
+const AGREEING = 200; // ms in which tabs that begin at once hear of each other
 const DEAF = 1.3; // heartbeats without any frame: the line is dead
 const [GOING, RESTARTING, BAD_TOKEN, REPLACED] = [1000, [1001, 1012], 4001, 4003];
 
@@ -78,7 +79,7 @@ export class Socket {
   }
 
   #take(frame) {
-    if (this.#silence) this.#set(this.#silence, () => this.#lost());
+    if (this.#state === "open" && this.#silence) this.#set(this.#silence, () => this.#lost());
     const { type } = frame ?? {};
     if (type !== "hello") this.#failures = 0; // a line that is greeted may still be closed for what is said
     if (type === "hello") this.#greeted(frame);
@@ -97,7 +98,7 @@ export class Socket {
       this.#set(this.#silence, () => this.#lost());
     }
     if (this.#listener.hello(hello)) this.#become("open");
-    else this.renew();
+    else this.#set(AGREEING, () => this.renew());
   }
 
   #received(id, data) {

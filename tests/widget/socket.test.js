@@ -108,14 +108,16 @@ describe("opening", () => {
     assert.equal(line.sockets.length, 1);
   });
 
-  test("a hello that is not welcome makes it connect again, at once", () => {
+  test("a hello that is not welcome makes it connect again, soon", async () => {
     let welcome = false;
-    const { line, socket } = dialled({ welcome: () => welcome });
+    const { clock, line, socket } = dialled({ welcome: () => welcome });
     socket.start();
     line.latest.open();
 
     line.latest.receive(HELLO);
+    line.latest.receive({ type: "message", id: "k:1", data: {} }); // which is no reason to stay
     welcome = true;
+    await clock.advance(200);
 
     assert.equal(line.sockets.length, 2);
     assert.equal(line.sockets[0].closedWith, 1000);
