@@ -10,7 +10,8 @@ from typing import Any, Never
 from redis.exceptions import ResponseError
 
 from switchboard_operator.broker import scripts
-from switchboard_operator.broker.link import Command, Link, OpenLink, Reconnector
+from switchboard_operator.broker.link import Command, Link, OpenLink
+from switchboard_operator.broker.reconnector import Reconnector
 from switchboard_operator.errors import BrokerUnavailable
 from switchboard_operator.limits import Limits
 

@@ -10,9 +10,10 @@ from msgspec import json
 
 from switchboard_operator import messages
 from switchboard_operator.broker.base import Receipt, Subscriber
-from switchboard_operator.broker.link import LINK_ERRORS, Link, OpenLink, Reconnector, ended
+from switchboard_operator.broker.link import LINK_ERRORS, Link, OpenLink
 from switchboard_operator.broker.presence import QUESTION_OR_ANSWER, Presence
 from switchboard_operator.broker.publisher import CHANNEL, Publisher
+from switchboard_operator.broker.reconnector import Reconnector, ended
 from switchboard_operator.errors import PostbackRefused
 from switchboard_operator.limits import Limits
 from switchboard_operator.messages import Postback

@@ -13,7 +13,8 @@ from switchboard_operator import marks
 from switchboard_operator.broker import keys, scripts
 from switchboard_operator.broker.base import Receipt
 from switchboard_operator.broker.hold import Entry, Hold
-from switchboard_operator.broker.link import LINK_ERRORS, Link, OpenLink, Reconnector
+from switchboard_operator.broker.link import LINK_ERRORS, Link, OpenLink
+from switchboard_operator.broker.reconnector import Reconnector
 from switchboard_operator.limits import Limits
 from switchboard_operator.logs import Occasions
 from switchboard_operator.mailbox import MailboxRules

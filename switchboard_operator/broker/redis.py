@@ -9,10 +9,11 @@ import structlog
 
 from switchboard_operator.broker.base import Health, Receipt, Subscriber
 from switchboard_operator.broker.calls import Calls
-from switchboard_operator.broker.link import ended, linker
+from switchboard_operator.broker.link import linker
 from switchboard_operator.broker.listener import Listener
 from switchboard_operator.broker.presence import Presence
 from switchboard_operator.broker.publisher import Publisher
+from switchboard_operator.broker.reconnector import ended
 from switchboard_operator.broker.redis_leases import RedisLeases
 from switchboard_operator.broker.redis_mailbox import RedisMailbox
 from switchboard_operator.errors import BrokerUnavailable
