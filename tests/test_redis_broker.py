@@ -456,7 +456,7 @@ async def test_an_outage_costs_less_than_a_tenth_of_a_core(concierge: FakeConcie
     async with switchboard_process(variables(concierge.url, REDISCLOUD_URL=nowhere)) as board:
         assert board.process is not None
         before = cpu_seconds(board.process.pid)
-        await asyncio.sleep(10)
+        await asyncio.sleep(10)  # the length of the measurement
 
         assert cpu_seconds(board.process.pid) - before < 1.0
 
