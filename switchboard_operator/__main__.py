@@ -6,9 +6,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
-from typing import Never
+from collections.abc import Coroutine, Mapping
+from typing import Any, Never
 
+import uvloop
 from dotenv import dotenv_values
 
 from switchboard_operator import __version__, banner, logs
@@ -39,18 +40,23 @@ def run(environment: Mapping[str, str]) -> None:
     """Serve until SIGTERM or SIGINT."""
     settings = Settings.read(environment)
     logs.configure(settings.log_level, settings.log_format)
-    asyncio.run(_serve(settings))
+    _run(_serve(settings))
 
 
 def demo(environment: Mapping[str, str]) -> None:
     """Serve a chat with a built-in Concierge, on loopback only, until SIGTERM or SIGINT."""
-    asyncio.run(_demonstrate(environment))
+    _run(_demonstrate(environment))
 
 
 def check(environment: Mapping[str, str]) -> None:
     """Tell whether the configuration can be used."""
     Settings.read(environment)
     print("The configuration is usable.")
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
 
 
 async def _serve(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from os import dup
 from socket import SHUT_WR, SO_SNDBUF, SOL_SOCKET, socket
 from struct import pack
 
@@ -92,7 +93,8 @@ class AiohttpSocket:
         A link that is closed with something unread is reset, and a reset overtakes the Close frame.
         """
         with suppress(OSError):  # it is lost already
-            self._link = self._transport.get_extra_info("socket").dup()
+            link = self._transport.get_extra_info("socket")
+            self._link = socket(fileno=dup(link.fileno()))
 
     async def linger(self, seconds: float) -> None:
         """Read and drop what the peer still sends on a link that was kept, for some *seconds*."""
