@@ -32,6 +32,7 @@ from switchboard_operator.uplink import Uplink
 from switchboard_operator.web import chat, errors, keys, pages, postback, session
 from switchboard_operator.web.admission import Admission, Room
 from switchboard_operator.web.assets import Assets
+from switchboard_operator.web.websocket import FrameReaders
 
 BACKLOG = 128  # connections that the kernel keeps until they are accepted
 WEB_CLIENT = Path(__file__).parent.parent / "web_client"
@@ -101,6 +102,7 @@ async def _lines(app: web.Application) -> AsyncIterator[None]:
     connections = app[keys.CONNECTIONS] = Connections(limits)
     broker = app[keys.BROKER]
     app[keys.DRAINING] = asyncio.Event()
+    app[keys.FRAME_READERS] = FrameReaders(settings.max_message_bytes)
     async with client_session(settings.concierge_concurrency) as session:
         concierge = app[keys.CONCIERGE] = Concierge(session, settings, limits, metrics)
         feedback = Feedback(connections, broker, settings.offline_reply, limits.offline_every)
@@ -152,8 +154,11 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
     except OSError as exc:
         reason = (exc.strerror or "no such address").lower()
         raise AddressUnavailable(f"can't listen on {host}, port {port}: {reason}") from exc
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; sockets that are accepted inherit it
-        patience = round(1000 * runner.app[keys.LIMITS].unacknowledged)  # milliseconds
+    # Sockets that are accepted inherit these.
+    limits = runner.app[keys.LIMITS]
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.send_buffer)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        patience = round(1000 * limits.unacknowledged)  # milliseconds
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
     await web.SockSite(runner, listening, backlog=BACKLOG).start()
     bound, bound_port = listening.getsockname()[:2]

@@ -1,8 +1,7 @@
-"""One user's socket, seen from the side that writes: its place in the session, and a writer."""
+"""One user's socket, seen from the side that writes: its place in the session, and what waits."""
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Protocol
 
 from switchboard_operator import frames
@@ -17,19 +16,26 @@ from switchboard_operator.stall_watch import StallWatch
 
 
 class Socket(Protocol):
-    """What a connection needs of a WebSocket; its one writer alone calls the coroutines."""
+    """What a connection needs of a WebSocket; nothing here waits."""
 
-    async def send(self, frame: bytes) -> None:
-        """Send a text frame; wait while the peer's buffers are full. Raises ConnectionError."""
+    @property
+    def full(self) -> bool:
+        """Tell whether nothing more should be sent until the peer has taken some."""
 
-    async def ping(self, payload: bytes) -> None:
-        """Send a ping. Raises ConnectionError."""
+    def send(self, frame: bytes) -> None:
+        """Send a text frame."""
 
-    async def pong(self, payload: bytes) -> None:
-        """Send a pong. Raises ConnectionError."""
+    def ping(self, payload: bytes) -> None:
+        """Send a ping."""
 
-    async def close(self, code: int) -> None:
-        """Send a Close frame. Raises ConnectionError."""
+    def pong(self, payload: bytes) -> None:
+        """Send a pong."""
+
+    def close(self, code: int) -> None:
+        """Send a Close frame."""
+
+    def release(self) -> None:
+        """Let go of the link once what is unsent has been sent."""
 
     def abort(self) -> None:
         """Drop the link at once, whatever is unsent."""
@@ -42,11 +48,40 @@ class Connection:
     """
     One user's socket, seen from the side that writes to it.
 
-    Anybody may put something on its line; a single writer sends it in order, so that nobody ever
-    waits for a client or is cancelled in the middle of a frame. When the line is full, or something
-    is missing on it, the writer reads what comes next from the mailbox. Once the connection is
-    closing it takes no more frames.
+    Anybody may put something on its line. While the peer takes it, it is sent at once; else it
+    waits there, in order, and nobody ever waits for a client. When the line is full, or something
+    is missing on it, what comes next is read from the mailbox. Once the connection is closing it
+    takes no more frames.
     """
+
+    __slots__ = (
+        "_close_sent",
+        "_closes_with_receipt",
+        "_farewell",
+        "_gone",
+        "_guard",
+        "_limits",
+        "_loop",
+        "_mailbox",
+        "_outbox",
+        "_peer_closed",
+        "_ping_due",
+        "_pong",
+        "_replay",
+        "_sending",
+        "_socket",
+        "_stall",
+        "_stored",
+        "close_code",
+        "delivered",
+        "failed",
+        "heard_at",
+        "receipts",
+        "replayed",
+        "sent_at",
+        "session",
+        "wire",
+    )
 
     def __init__(self, socket: Socket, wire: Wire, mailbox: Mailbox, limits: Limits) -> None:
         """Write to *socket* in the format of *wire*, within *limits*; read from *mailbox*."""
@@ -58,6 +93,7 @@ class Connection:
             _ignore  # told what a page brought, what is lost
         )
         self.delivered: Callable[[], None] = _ignore  # told when a postback was written
+        self.failed: Callable[[Exception], None] = _ignore  # told of a bug, which ends it
         self._socket = socket
         self._mailbox = mailbox
         self._limits = limits
@@ -67,11 +103,12 @@ class Connection:
         self._stored: asyncio.Future[None] | None = None  # the last thing proven
         self._ping_due = False
         self._pong: bytes | None = None
-        self._sent = 0  # frames, as a measure of progress
-        self._closes_with_receipt = self._close_sent = self._gone = False
-        self._wake = asyncio.Event()
-        self._replay = Replay(mailbox, self._outbox, wire, self._wake.set)
-        self._guard: asyncio.TimerHandle | None = None
+        self._sending = False
+        self._closes_with_receipt = self._close_sent = self._peer_closed = self._gone = False
+        self._replay = Replay(mailbox, self._outbox, wire, self._wake)
+        self._stall: StallWatch | None = None  # while the peer has yet to take something
+        self._guard: asyncio.TimerHandle | None = None  # of a peer that does not let go
+        self._farewell: asyncio.TimerHandle | None = None  # the end of the wait for a receipt
 
     @property
     def closing(self) -> bool:
@@ -122,12 +159,12 @@ class Connection:
     def ping(self) -> None:
         """Ask the peer for a sign of life and a receipt, ahead of the frames that wait."""
         self._ping_due = True
-        self._wake.set()
+        self._wake()
 
     def pong(self, payload: bytes) -> None:
         """Answer the peer's latest ping (RFC 6455, 5.5.3), ahead of the frames that wait."""
         self._pong = payload
-        self._wake.set()
+        self._wake()
 
     def ponged(self, payload: bytes) -> None:
         """Take the peer's answer to a ping of ours."""
@@ -141,14 +178,10 @@ class Connection:
         it is not sent that again. A peer that has not let go of the link when the time for it is up
         is cut off.
         """
-        if self.closing:
-            return
-        self.close_code = code
-        self._closes_with_receipt = receipt
-        if discard:
-            self._outbox.clear()
-        self._guard = self._loop.call_later(self._limits.close, self.abort)
-        self._wake.set()
+        if not self.closing:
+            self._begin_to_close(code, discard=discard)
+            self._closes_with_receipt = receipt
+            self._wake()
 
     def closed_by_peer(self, code: int) -> None:
         """
@@ -156,40 +189,58 @@ class Connection:
 
         It has all that was written before, unless that has not even left us.
         """
-        if self._close_sent or not self._socket.unsent():
-            self._prove(self.receipts.all_arrived(), urgent=True)
+        all_arrived = self._close_sent or not self._socket.unsent()
+        self._peer_closed = True
         self._closes_with_receipt = False
-        self.close(code, discard=True)
-        self._wake.set()
+        if not self.closing:  # before anything is proven, which would have more sent
+            self._begin_to_close(code, discard=True)
+        if all_arrived:
+            self._prove(self.receipts.all_arrived())
+        if self._close_sent:
+            self._socket.release()
+        self._wake()
 
     def abort(self) -> None:
         """Drop the link at once: the peer is gone or takes nothing."""
         if self.close_code is None:
             self.close_code = frames.ABNORMAL
         self._gone = True
-        self._wake.set()
         self._socket.abort()
 
-    def closed_by_library(self, code: int) -> None:
-        """Note that the library has sent a Close frame with *code* and closed the link."""
-        self.close_code = code
+    def ended_by_peer(self) -> None:
+        """Note that the peer has closed its side: what is unsent has a while to arrive."""
+        if self.close_code is None:
+            self.close_code = frames.ABNORMAL
         self._gone = True
-        self._wake.set()
+        if self._guard is None:
+            self._guard = self._loop.call_later(self._limits.close, self.abort)
 
-    def released(self) -> None:
+    def filled(self) -> None:
+        """Note that the peer takes no more for now; one that takes nothing for long is cut off."""
+        self._stall = StallWatch(self._socket.unsent, self._limits.stall, self._stalled)
+        self._stall.start()
+
+    def drained(self) -> None:
+        """Note that the peer has taken most of what was sent, so that there is room again."""
+        self._stop_watching()
+        self._wake()
+
+    def lost(self) -> None:
         """Note that the link is gone, so that nothing is left to guard or to read."""
-        if self._guard is not None and not self._socket.unsent():
-            self._guard.cancel()
+        if self.close_code is None:
+            self.close_code = frames.ABNORMAL
+        self._gone = True
+        self._stop_watching()
+        for timer in (self._guard, self._farewell):
+            if timer is not None:
+                timer.cancel()
         self._replay.stop()
 
-    async def write(self) -> None:
-        """Send what is put on the line, until a Close frame is sent or the link is gone."""
-        try:
-            while not self._gone and not await self._flush():
-                if not self._catch_up():
-                    await self._wake.wait()
-        except ConnectionError:  # the reader is told too, but may be a while behind
-            self.close_code = self.close_code or frames.ABNORMAL
+    def _begin_to_close(self, code: int, *, discard: bool) -> None:
+        self.close_code = code
+        if discard:
+            self._outbox.clear()
+        self._guard = self._loop.call_later(self._limits.close, self.abort)
 
     def _put(self, frame: bytes, *, times: int) -> bool:
         """Put *frame* on the line; a client too slow for that is closed: nobody waits for it."""
@@ -200,8 +251,58 @@ class Connection:
             return False
         if not self._replay.holds(frame):
             self._outbox.put(frame)
-        self._wake.set()
+        self._wake()
         return True
+
+    def _prove(self, mark: Mark | None) -> None:
+        if mark is not None:
+            self._stored = self._mailbox.prove(self.session, mark, urgent=self.closing)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Send all that can be sent now. A bug of ours ends the connection: else it were mute."""
+        if self._sending:  # what calls us from in there will find its turn
+            return
+        self._sending = True
+        try:
+            while self._advance():
+                pass
+        except Exception as exc:  # whoever put something on the line is not to suffer for it
+            self.abort()
+            self.failed(exc)
+        finally:
+            self._sending = False
+
+    def _advance(self) -> bool:
+        """Do what is next, if it can be done now; return whether it was."""
+        if self._gone or self._close_sent or self._socket.full:
+            return False
+        if self._pong is not None:
+            payload, self._pong = self._pong, None
+            self._socket.pong(payload)
+        elif self._ping_due:
+            self._send_ping()
+        elif self._outbox:
+            self._send_frame()
+        elif self.close_code is not None:
+            return self._end(self.close_code)
+        else:
+            return self._catch_up()
+        return True
+
+    def _send_frame(self) -> None:
+        frame, mark = self._outbox.pop()
+        if mark is not None:
+            self.receipts.written = mark
+        self._socket.send(frame)
+        self.sent_at = self._loop.time()
+        if mark is not None:
+            self.delivered()
+
+    def _send_ping(self) -> None:
+        self._socket.ping(self.receipts.payload)
+        self._ping_due = False
+        self.receipts.pinged(self._loop.time())
 
     def _catch_up(self) -> bool:
         """Read what was missed, once all before it has been sent; return whether a page came."""
@@ -211,71 +312,47 @@ class Connection:
         self.replayed(*caught_up)
         return True
 
-    def _prove(self, mark: Mark | None, *, urgent: bool = False) -> None:
-        if mark is not None:
-            urgent = urgent or self.closing
-            self._stored = self._mailbox.prove(self.session, mark, urgent=urgent)
-        self._wake.set()
+    def _end(self, code: int) -> bool:
+        """
+        Send the Close frame, once what the client has is known as well as can be.
 
-    async def _flush(self) -> bool:
-        """Send all there is; return True if it ended with our Close frame."""
-        self._wake.clear()
-        with StallWatch(self._progress, self._limits.stall, self._stalled):
-            while self._ping_due or self._pong is not None or self._outbox:
-                await self._send_next()
-        if self.close_code is not None:
-            await self._end(self.close_code)
-        return self.closing
+        Returns whether something else is to be sent before.
+        """
+        if self._farewell is None:
+            self._farewell = self._loop.call_later(self._limits.last_receipt, self._wait_no_more)
+            self._ping_due = self._closes_with_receipt and not self.receipts.complete
+            if self._ping_due:
+                return True
+        if not self._awaits_receipt():
+            self._close_sent = True
+            self._farewell.cancel()
+            self._socket.close(code)
+            if self._peer_closed:
+                self._socket.release()
+        return False
 
-    async def _send_next(self) -> None:
-        self._sent += 1
-        if self._pong is not None:
-            payload, self._pong = self._pong, None
-            await self._socket.pong(payload)
-        elif self._ping_due:
-            await self._send_ping()
-        else:
-            frame, mark = self._outbox.pop()
-            if mark is not None:  # it counts as written while its last bytes wait for room
-                self.receipts.written = mark
-            await self._socket.send(frame)
-            self.sent_at = self._loop.time()
-            if mark is not None:
-                self.delivered()
+    def _wait_no_more(self) -> None:
+        self._closes_with_receipt = False
+        self._stored = None
+        self._wake()
 
-    async def _send_ping(self) -> None:
-        await self._socket.ping(self.receipts.payload)
-        self._ping_due = False
-        self.receipts.pinged(self._loop.time())
+    def _awaits_receipt(self) -> bool:
+        if self._closes_with_receipt and not self.receipts.complete:
+            return True
+        if self._stored is None or self._stored.done():
+            return False
+        self._stored.add_done_callback(lambda _: self._wake())
+        return True
 
-    async def _end(self, code: int) -> None:
-        """Send the Close frame, once what the client has is known as well as can be."""
-        with StallWatch(self._progress, self._limits.stall, self._stalled):
-            if self._closes_with_receipt and not self.receipts.complete:
-                await self._send_ping()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.last_receipt):
-                await self._last_receipt()
-        if self._gone:
-            return
-        self._close_sent = True
-        with StallWatch(self._progress, self._limits.stall, self._stalled):
-            await self._socket.close(code)
-
-    async def _last_receipt(self) -> None:
-        while self._closes_with_receipt and not self.receipts.complete and not self._gone:
-            self._wake.clear()
-            await self._wake.wait()
-        if self._stored is not None:
-            await asyncio.shield(self._stored)
-
-    def _progress(self) -> tuple[int, int]:
-        return self._sent, self._socket.unsent()
+    def _stop_watching(self) -> None:
+        if self._stall is not None:
+            self._stall.stop()
+            self._stall = None
 
     def _stalled(self) -> None:
         self.close_code = self.close_code or frames.TOO_SLOW
         self.abort()
 
 
-def _ignore(*_: int) -> None:
+def _ignore(*_: object) -> None:
     """Tell nobody."""

@@ -1,6 +1,5 @@
 """A connection's place in its session's postbacks: live, or behind and reading the mailbox."""
 
-from collections import deque
 from dataclasses import replace
 
 from switchboard_operator import marks
@@ -20,6 +19,18 @@ class Feed:
     believed, and what comes meanwhile is kept `ahead` until the pages reach it.
     """
 
+    __slots__ = (
+        "_ahead",
+        "_doubted",
+        "_heard",
+        "_sent",
+        "_torn",
+        "after",
+        "ahead_bytes",
+        "live",
+        "lost",
+    )
+
     def __init__(self, after: Mark | None) -> None:
         """Begin behind, *after* a mark or, with None, the session's cursor."""
         self.after = after  # the mark: what was sent last
@@ -28,7 +39,7 @@ class Feed:
         self._doubted = 0  # a number of those under which something else came
         self.lost = 0  # postbacks that the last page should have had: too old, or too many
         self.ahead_bytes = 0
-        self._ahead: deque[Numbered] = deque()  # without a hole
+        self._ahead: list[Numbered] = []  # without a hole
         # Since the page that is under way was asked for:
         self._heard = False  # something came
         self._torn = False  # something was dropped, or may have gone unheard

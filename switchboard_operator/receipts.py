@@ -12,6 +12,8 @@ class Receipts:
     client need only answer our latest ping (RFC 6455, 5.5.3).
     """
 
+    __slots__ = ("_pinged_with", "asked_at", "pinged_at", "proven", "written")
+
     def __init__(self) -> None:
         """Begin with nothing written."""
         self.written = NOWHERE

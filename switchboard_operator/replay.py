@@ -36,6 +36,19 @@ class Replay:
     A page is asked for only when all before it has been sent, so a slow reader sets its own pace.
     """
 
+    __slots__ = (
+        "_after_hello",
+        "_feed",
+        "_greet",
+        "_held_bytes",
+        "_mailbox",
+        "_outbox",
+        "_page",
+        "_session",
+        "_wake",
+        "_wire",
+    )
+
     def __init__(
         self, mailbox: Mailbox, outbox: Outbox, wire: Wire, wake: Callable[[], None]
     ) -> None:

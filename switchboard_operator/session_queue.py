@@ -1,6 +1,7 @@
 """What a session has said and is not settled: a queue with a bound that readers wait for."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Protocol
@@ -37,7 +38,7 @@ class SessionQueue:
         self._limits = limits
         self._items: dict[str, Item] = {}  # by the message's key, in their order
         self._bytes = 0
-        self._waiters: list[tuple[float, asyncio.Future[None]]] = []
+        self._waiters: list[tuple[float, Callable[[], None]]] = []
 
     def __len__(self) -> int:
         """Return the number of messages."""
@@ -79,21 +80,16 @@ class SessionQueue:
         """Drop *item*, which is settled, and let those who wait for room look."""
         del self._items[item.message.key]
         self._bytes -= len(item.message.body)
-        if not self.full:
-            for _, waiter in sorted(self._waiters, key=itemgetter(0)):  # they go on in this order
-                if not waiter.done():
-                    waiter.set_result(None)
+        if self._waiters and not self.full:
+            loop, waiters, self._waiters = asyncio.get_running_loop(), self._waiters, []
+            for _, go_on in sorted(waiters, key=itemgetter(0)):
+                loop.call_soon(go_on)
 
-    async def room(self, since: float) -> None:
+    def when_room(self, since: float, go_on: Callable[[], None]) -> None:
         """
-        Wait for room.
+        Call *go_on* when there is room again.
 
         Of several that wait, the one whose *since* is least goes on first: what a user said on an
         old socket comes before what they say on the next.
         """
-        waiter = (since, asyncio.get_running_loop().create_future())
-        self._waiters.append(waiter)
-        try:
-            await waiter[1]
-        finally:
-            self._waiters.remove(waiter)
+        self._waiters.append((since, go_on))

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Self
 
 CHECKS = 5  # times that progress is looked at before a peer counts as stalled
 
 
 class StallWatch:
-    """Calls *stalled* when *progress* has not changed for so many seconds, within the context."""
+    """Calls *stalled* once when *progress* has not changed for so many seconds, until stopped."""
+
+    __slots__ = ("_loop", "_progress", "_seconds", "_stalled", "_timer")
 
     def __init__(
         self, progress: Callable[[], object], seconds: float, stalled: Callable[[], None]
@@ -20,13 +21,12 @@ class StallWatch:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         """Begin to look."""
         self._look(None, 0.0)
-        return self
 
-    def __exit__(self, *_exc: object) -> None:
-        """Stop."""
+    def stop(self) -> None:
+        """Look no more."""
         self._timer.cancel()
 
     def _look(self, seen: object, since: float) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from enum import Enum
 from typing import Self
@@ -100,10 +100,13 @@ class Uplink:
         queue = self._queues.get(session)
         return queue is not None and queue.full
 
-    async def room(self, session: str, since: float) -> None:
-        """Wait until *session* may say more; of several that wait, the least *since* goes first."""
-        while (queue := self._queues.get(session)) is not None and queue.full:
-            await queue.room(since)
+    def when_room(self, session: str, since: float, go_on: Callable[[], None]) -> None:
+        """
+        Call *go_on* once *session*, which is full, may say more, which it may not for long.
+
+        Of several that wait, the least *since* goes on first.
+        """
+        self._queues[session].when_room(since, go_on)
 
     def stop_retrying(self) -> None:
         """Try nothing again from now on, and keep nobody to a rate: the end is near."""

@@ -35,34 +35,31 @@ class FakeSocket:
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes | int]] = []
-        self.taking = asyncio.Event()
-        self.taking.set()
+        self.full = False
+        self.waiting = 0  # bytes
+        self.released = False
         self.aborted = False
 
-    async def send(self, frame: bytes) -> None:
-        await self._put("text", frame)
+    def send(self, frame: bytes) -> None:
+        self.sent.append(("text", frame))
 
-    async def ping(self, payload: bytes) -> None:
-        await self._put("ping", payload)
+    def ping(self, payload: bytes) -> None:
+        self.sent.append(("ping", payload))
 
-    async def pong(self, payload: bytes) -> None:
-        await self._put("pong", payload)
+    def pong(self, payload: bytes) -> None:
+        self.sent.append(("pong", payload))
 
-    async def close(self, code: int) -> None:
-        await self._put("close", code)
+    def close(self, code: int) -> None:
+        self.sent.append(("close", code))
 
-    async def _put(self, kind: str, content: bytes | int) -> None:
-        self.sent.append((kind, content))
-        await self.taking.wait()
-        if self.aborted:
-            raise ConnectionResetError
+    def release(self) -> None:
+        self.released = True
 
     def abort(self) -> None:
         self.aborted = True
-        self.taking.set()
 
     def unsent(self) -> int:
-        return 0
+        return self.waiting
 
 
 RULES = MailboxRules(
@@ -83,30 +80,54 @@ def connection_on(socket: FakeSocket, limits: Limits, mailbox: Mailbox | None = 
     return connection
 
 
-async def test_what_is_put_on_a_line_is_sent_in_order_control_frames_first() -> None:
+def take_nothing(socket: FakeSocket, connection: Connection) -> None:
+    """Have the peer take nothing more from now on."""
+    socket.full, socket.waiting = True, 100_000
+    connection.filled()
+
+
+def take_all(socket: FakeSocket, connection: Connection) -> None:
+    """Have the peer take all there is."""
+    socket.full, socket.waiting = False, 0
+    connection.drained()
+
+
+async def test_what_waits_on_a_line_is_sent_in_order_control_frames_first() -> None:
     socket = FakeSocket()
     connection = connection_on(socket, Limits())
+    take_nothing(socket, connection)
 
     connection.offer(b"1")
     connection.offer(b"2")
     connection.ping()
     connection.pong(b"q")
     connection.close(1012)
-    await connection.write()
+    take_all(socket, connection)
 
     assert socket.sent == [
         ("pong", b"q"), ("ping", b""), ("text", b"1"), ("text", b"2"), ("close", 1012)
     ]  # fmt: skip
 
 
+async def test_what_a_peer_takes_is_sent_at_once() -> None:
+    socket = FakeSocket()
+    connection = connection_on(socket, Limits())
+
+    connection.offer(b"1")
+
+    assert socket.sent == [("text", b"1")]
+    assert connection.waiting == 0
+
+
 async def test_only_the_latest_ping_of_a_peer_is_answered() -> None:
     socket = FakeSocket()
     connection = connection_on(socket, Limits())
+    take_nothing(socket, connection)
 
     connection.pong(b"old")
     connection.pong(b"new")
     connection.close(1000)
-    await connection.write()
+    take_all(socket, connection)
 
     assert socket.sent == [("pong", b"new"), ("close", 1000)]
 
@@ -119,18 +140,18 @@ async def test_a_closing_connection_takes_no_more_and_keeps_its_first_code() -> 
     connection.close(1000)
 
     assert not connection.offer(b"too late")
-    await connection.write()
     assert socket.sent == [("close", 1012)]
 
 
 async def test_what_is_in_no_mailbox_and_does_not_fit_closes_with_4101() -> None:
     socket = FakeSocket()
     connection = connection_on(socket, Limits(outbox_frames=2))
+    take_nothing(socket, connection)
 
     assert connection.deliver(Delivery(SESSION, b"1", None))
     assert connection.deliver(Delivery(SESSION, b"2", None))
     assert not connection.deliver(Delivery(SESSION, b"3", None))
-    await connection.write()
+    take_all(socket, connection)
 
     assert socket.sent == [("close", 4101)]
 
@@ -138,6 +159,7 @@ async def test_what_is_in_no_mailbox_and_does_not_fit_closes_with_4101() -> None
 async def test_postbacks_leave_room_for_answers() -> None:
     socket = FakeSocket()
     connection = connection_on(socket, Limits(outbox_frames=2))
+    take_nothing(socket, connection)
     for number in range(2):
         connection.deliver(Delivery(SESSION, b"%d" % number, None))
 
@@ -149,13 +171,11 @@ async def test_postbacks_leave_room_for_answers() -> None:
 
 async def test_a_peer_that_takes_nothing_is_cut_off_after_the_stall() -> None:
     socket = FakeSocket()
-    socket.taking.clear()
     connection = connection_on(socket, Limits(stall=0.05))
-    connection.offer(b"never taken")
+    take_nothing(socket, connection)
 
-    await connection.write()
+    await eventually(lambda: socket.aborted)
 
-    assert socket.aborted
     assert connection.close_code == 4101
 
 
@@ -163,20 +183,46 @@ async def test_a_peer_that_takes_nothing_is_cut_off_after_the_stall() -> None:
 async def test_a_slow_peer_that_takes_something_is_not_cut_off() -> None:
     socket = FakeSocket()
     connection = connection_on(socket, Limits(stall=1.5))
-    for number in range(8):
-        connection.offer(b"%d" % number)
-    connection.close(1000)
-    writer = asyncio.create_task(connection.write())
+    connection.offer(b"1")
+    take_nothing(socket, connection)
+    connection.offer(b"2")
 
     for _ in range(9):
-        socket.taking.clear()
         await asyncio.sleep(0.3)  # a fifth of what it may take for each
-        socket.taking.set()
-        await asyncio.sleep(0)
-    await writer
+        socket.waiting -= 1
+    take_all(socket, connection)
+    await asyncio.sleep(1.6)  # it has taken all, so nothing can stall
 
     assert not socket.aborted
-    assert len(socket.sent) == 9
+    assert socket.sent == [("text", b"1"), ("text", b"2")]
+
+
+async def test_a_peer_that_closes_its_side_gets_what_is_unsent_but_not_for_ever() -> None:
+    socket = FakeSocket()
+    connection = connection_on(socket, Limits(close=0.05))
+    take_nothing(socket, connection)
+
+    connection.ended_by_peer()
+    assert not socket.aborted
+    await eventually(lambda: socket.aborted)
+
+    assert connection.close_code == 1006
+
+
+async def test_who_closed_first_does_not_matter_the_link_is_let_go_after_both_close_frames() -> (
+    None
+):
+    ours, theirs = FakeSocket(), FakeSocket()
+    closing, closed = connection_on(ours, Limits()), connection_on(theirs, Limits())
+
+    closing.close(1012)
+    assert not ours.released
+    closing.closed_by_peer(1012)
+    closed.closed_by_peer(1000)
+    await eventually(lambda: theirs.released and ours.released)
+
+    assert ours.sent == [("close", 1012)]
+    assert theirs.sent == [("close", 1000)]
 
 
 async def test_a_peer_that_does_not_answer_our_close_is_cut_off() -> None:
@@ -184,23 +230,27 @@ async def test_a_peer_that_does_not_answer_our_close_is_cut_off() -> None:
     connection = connection_on(socket, Limits(close=0.05))
 
     connection.close(1012)
-    await connection.write()
     await eventually(lambda: socket.aborted)
 
     assert connection.close_code == 1012
 
 
-async def test_a_bug_in_reading_the_mailbox_ends_the_writer_and_is_not_passed_over() -> None:
+async def test_a_bug_in_reading_the_mailbox_ends_the_connection_and_is_not_passed_over() -> None:
     class BuggyMailbox(MemoryMailbox):
         def read(self, session: str, after: Mark | None) -> asyncio.Future[Page | None]:
             bug: asyncio.Future[Page | None] = asyncio.get_running_loop().create_future()
             bug.set_exception(ZeroDivisionError)
             return bug
 
-    connection = connection_on(FakeSocket(), Limits(), BuggyMailbox(RULES))
+    socket = FakeSocket()
+    connection = Connection(socket, frames.CLASSIC, BuggyMailbox(RULES), Limits())
+    bugs: list[Exception] = []
+    connection.failed = bugs.append
 
-    with pytest.raises(ZeroDivisionError):
-        await connection.write()
+    connection.join(SESSION, after=None)
+
+    assert socket.aborted
+    assert [type(bug) for bug in bugs] == [ZeroDivisionError]
 
 
 async def test_the_table_unregisters_the_very_connection_that_closed() -> None:

@@ -76,9 +76,6 @@ async def test_sockets_that_know_such_a_thing_see_that_a_message_was_accepted() 
     ]
 
     feedback_by(Broker(), table=table).accepted(SESSION)
-    for connection, _ in joined:
-        connection.close(1000)
-        await connection.write()
 
     sent = [[content for kind, content in socket.sent if kind == "text"] for _, socket in joined]
     assert sent == [[TYPING], [], [TYPING], []]

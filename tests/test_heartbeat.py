@@ -5,34 +5,30 @@ import asyncio
 from switchboard_operator.limits import Limits
 from switchboard_operator.web.heartbeat import Heartbeat
 from tests.switchboards import eventually
-from tests.test_connections import FakeSocket, connection_on
+from tests.test_connections import FakeSocket, connection_on, take_all, take_nothing
 
 
 async def test_a_silent_client_is_pinged_and_then_cut_off() -> None:
     socket = FakeSocket()
     connection = connection_on(socket, Limits(heartbeat=0.05, pong=0.05))
-    writing = asyncio.create_task(connection.write())
 
     Heartbeat(connection, Limits(heartbeat=0.05, pong=0.05))
     await eventually(lambda: socket.aborted)
 
     assert socket.sent[0] == ("ping", b"")
-    await writing
 
 
 async def test_a_ping_that_left_late_has_all_its_time_from_then_on() -> None:
     limits = Limits(heartbeat=0.02, pong=0.3, stall=60)
     socket = FakeSocket()
-    socket.taking.clear()
     connection = connection_on(socket, limits)
-    connection.offer(b"what the client is slow to take")
-    writing = asyncio.create_task(connection.write())
+    take_nothing(socket, connection)
     heartbeat = Heartbeat(connection, limits)
     loop = asyncio.get_running_loop()
     await eventually(lambda: connection.ping_waits)
     await asyncio.sleep(0.25)  # most of what a ping is given
 
-    socket.taking.set()
+    take_all(socket, connection)
     await eventually(lambda: connection.receipts.pinged_at > 0)
     await eventually(lambda: socket.aborted)
 
@@ -40,22 +36,20 @@ async def test_a_ping_that_left_late_has_all_its_time_from_then_on() -> None:
     assert asked_at is not None
     assert loop.time() - asked_at >= 0.3
     heartbeat.stop()
-    await writing
 
 
 async def test_a_client_that_is_not_read_is_not_cut_off_but_pinged_again() -> None:
     limits = Limits(heartbeat=0.02, pong=0.05)
     socket = FakeSocket()
     connection = connection_on(socket, limits)
-    writing = asyncio.create_task(connection.write())
     heartbeat = Heartbeat(connection, limits)
 
-    with heartbeat.suspended():
-        await eventually(lambda: len(socket.sent) >= 3)
-        assert not socket.aborted
+    heartbeat.suspend()
+    await eventually(lambda: len(socket.sent) >= 3)
+    assert not socket.aborted
+    heartbeat.resume()
     heartbeat.heard()  # it lay unread all the time
     heartbeat.stop()
 
     assert not socket.aborted
     connection.abort()
-    await writing

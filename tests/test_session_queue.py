@@ -55,18 +55,20 @@ async def test_the_oldest_of_those_who_wait_goes_on_first() -> None:
     queue.put(message(), None)
     went_on: list[float] = []
 
-    async def wait(since: float) -> None:
-        while queue.full:
-            await queue.room(since)
-        went_on.append(since)
-        queue.put(message(), None)
+    def wait(since: float) -> None:
+        def go_on() -> None:
+            if queue.full:
+                wait(since)
+                return
+            went_on.append(since)
+            queue.put(message(), None)
 
-    waiting = [asyncio.create_task(wait(since)) for since in (2.0, 1.0, 3.0)]
-    await asyncio.sleep(0)
+        queue.when_room(since, go_on)
+
+    for since in (2.0, 1.0, 3.0):
+        wait(since)
     for _ in range(3):
         queue.remove(queue.head)
         await asyncio.sleep(0)
-        await asyncio.sleep(0)
 
-    await asyncio.gather(*waiting)
     assert went_on == [1.0, 2.0, 3.0]

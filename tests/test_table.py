@@ -16,6 +16,7 @@ from switchboard_operator.downlink import Downlink
 from switchboard_operator.limits import Limits
 from switchboard_operator.messages import Delivery
 from switchboard_operator.metrics import Metrics
+from tests.switchboards import eventually
 from tests.test_connections import RULES
 
 SESSIONS = ("a", "b", "c")
@@ -29,25 +30,34 @@ class Peer:
         self.got: list[bytes] = []
         self.closed_with: int | None = None
         self.gone = False
+        self.full = False
+        self.connection: Connection
         self._dice = dice
 
-    async def send(self, frame: bytes) -> None:
-        for _ in range(self._dice.randrange(3)):
-            await asyncio.sleep(0)
-        if self.gone:
-            raise ConnectionResetError
-        self.got.append(frame)
+    def send(self, frame: bytes) -> None:
+        if not self.gone:
+            self.got.append(frame)
+        if not self.full and self._dice.randrange(3) == 0:
+            self.full = True
+            self.connection.filled()
+            asyncio.get_running_loop().call_soon(self._take)
 
-    async def ping(self, payload: bytes) -> None:
+    def _take(self) -> None:
+        self.full = False
+        self.connection.drained()
+
+    def ping(self, payload: bytes) -> None:
         """Nobody pings here."""
 
-    async def pong(self, payload: bytes) -> None:
+    def pong(self, payload: bytes) -> None:
         """Nobody pings here."""
 
-    async def close(self, code: int) -> None:
-        if self.gone:
-            raise ConnectionResetError
-        self.closed_with = code
+    def close(self, code: int) -> None:
+        if not self.gone:
+            self.closed_with = code
+
+    def release(self) -> None:
+        """Nobody looks."""
 
     def abort(self) -> None:
         self.gone = True
@@ -62,7 +72,6 @@ class Client:
 
     connection: Connection
     peer: Peer
-    writer: asyncio.Task[None]
     due: list[bytes] = field(default_factory=list)
 
 
@@ -90,20 +99,20 @@ class World:
             client = self.open[which % len(self.open)]
             if action == "close":
                 client.connection.close(1000, discard=True)
-                await self._leave(client)
+                self._leave(client)
             elif action == "vanish":
                 client.peer.gone = True
                 client.connection.abort()
-                await self._leave(client)
+                self._leave(client)
             elif action == "late leave":  # closing, but its handler has not noticed yet
                 client.connection.close(1012)
 
     def _open(self, session: str) -> None:
         peer = Peer(self._dice)
-        connection = Connection(peer, frames.CLASSIC, self.mailbox, self.limits)
+        connection = peer.connection = Connection(peer, frames.CLASSIC, self.mailbox, self.limits)
         connection.join(session, after=None)
         self.table.add(connection)
-        client = Client(connection, peer, asyncio.create_task(connection.write()))
+        client = Client(connection, peer)
         self.open.append(client)
         self.all.append(client)
 
@@ -115,18 +124,23 @@ class World:
                 client.due.append(body)
         self.downlink.deliver(Delivery(session, body, None))
 
-    async def _leave(self, client: Client) -> None:
+    def _leave(self, client: Client) -> None:
         self.open.remove(client)
         self.table.remove(client.connection)
 
     async def end(self) -> None:
         for client in self.open:
             client.connection.close(1012)
-        await asyncio.gather(*(client.writer for client in self.all))
+        await eventually(
+            lambda: all(
+                client.peer.gone or client.peer.closed_with is not None for client in self.all
+            ),
+            pause=0,
+        )
         for client in list(self.open):
-            await self._leave(client)
+            self._leave(client)
         for client in self.all:
-            client.connection.released()
+            client.connection.lost()
 
 
 @pytest.mark.slow

@@ -1,8 +1,5 @@
 """Who may open a socket, and as which user: origin, room, session and cookie."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from aiohttp import web
 from aiohttp_session import Session
 from aiohttp_session.cookie_storage import EncryptedCookieStorage
@@ -22,10 +19,9 @@ class Room:
         self._most = most
         self._taken = 0
 
-    @contextmanager
-    def taken(self) -> Iterator[None]:
+    def take(self) -> None:
         """
-        Take a place for as long as the context lasts.
+        Take a place.
 
         Raises:
             UpgradeRefused: there is none.
@@ -33,10 +29,10 @@ class Room:
         if self._most and self._taken >= self._most:
             raise UpgradeRefused("full", "this instance has as many as it may", status=503)
         self._taken += 1
-        try:
-            yield
-        finally:
-            self._taken -= 1
+
+    def give_back(self) -> None:
+        """Leave a place to the next."""
+        self._taken -= 1
 
 
 class Admission:

@@ -1,15 +1,19 @@
-"""One user's socket, seen from the side that reads: whatever comes, until it is closed."""
+"""One user's socket, seen from the side that reads: whatever comes, until the link is gone."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
-from aiohttp import WebSocketError, WSMessage, WSMsgType, web
+import structlog
+from aiohttp import WSMessage, WSMsgType, web
 
 from switchboard_operator import frames
 from switchboard_operator.connection import Connection
 from switchboard_operator.web import keys
 from switchboard_operator.web.heartbeat import Heartbeat
-from switchboard_operator.web.sockets import AiohttpSocket
+from switchboard_operator.web.websocket import Messages, WebSocket
+
+log = structlog.get_logger()
 
 
 class Talk(Protocol):
@@ -26,48 +30,125 @@ class Talk(Protocol):
 
 
 class Conversation:
-    """What one socket says: each frame is answered or handed on, none stops the others."""
+    """
+    What one socket says: each frame is answered or handed on, none stops the others.
+
+    Implements `websocket.Listener`. It lives until the link is gone and all that was said is handed
+    on; then *over* is called.
+    """
+
+    __slots__ = (
+        "_began",
+        "_connection",
+        "_heartbeat",
+        "_limits",
+        "_loop",
+        "_lost",
+        "_max_bytes",
+        "_metrics",
+        "_over",
+        "_refused",
+        "_socket",
+        "_talk",
+        "_unheard",
+        "_uplink",
+    )
 
     def __init__(
-        self, app: web.Application, connection: Connection, socket: AiohttpSocket, talk: Talk
+        self,
+        app: web.Application,
+        connection: Connection,
+        socket: WebSocket,
+        talk: Talk,
+        over: Callable[[], None],
     ) -> None:
         """Listen to *socket* on behalf of *connection*; *talk* understands the texts."""
         self._connection = connection
         self._socket = socket
         self._talk = talk
+        self._over = over
         self._limits = app[keys.LIMITS]
         self._max_bytes = app[keys.SETTINGS].max_message_bytes
-        self._rejects = app[keys.METRICS].rejects
+        self._metrics = app[keys.METRICS]
         self._uplink = app[keys.UPLINK]
         self._heartbeat = Heartbeat(connection, self._limits)
-        self._began = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
         self._refused = False  # the client broke the rules, so what it still sends is dropped
+        self._lost = False
+        self._unheard: Messages | None = None  # while some wait for their turn, or for room
+        connection.failed = self._note_bug
 
-    async def listen(self) -> None:
-        """Take what comes until the socket is closed."""
-        taken = 0
-        try:
-            while self._take(await self._next()):
-                taken += 1
-                if taken % self._limits.frames_in_turn == 0:
-                    await asyncio.sleep(0)  # frames that are there already make nobody else wait
-        finally:
-            self._heartbeat.stop()
-            self._talk.stop()
-
-    async def finish(self) -> None:
-        """See to it that a refusal is heard."""
-        await self._socket.linger(self._limits.close)
-
-    async def _next(self) -> WSMessage:
-        if self._uplink.is_full(self._connection.session):
-            with self._heartbeat.suspended():
-                await self._uplink.room(self._connection.session, self._began)
-        return await self._socket.receive()
-
-    def _take(self, message: WSMessage) -> bool:
-        """Deal with a message of the WebSocket; return False if it was the last."""
+    def hear(self, messages: Messages) -> None:
+        """Take *messages*, or let them wait behind those that do."""
         self._heartbeat.heard()
+        if self._unheard is None:
+            self._unheard = messages
+            self._go_on()
+        else:
+            self._unheard.extend(messages)
+
+    def broken(self, code: int) -> None:
+        """Send a client away that broke the protocol."""
+        self._refuse(code)
+
+    def filled(self) -> None:
+        """Pass on that the client takes no more for now."""
+        self._connection.filled()
+
+    def drained(self) -> None:
+        """Pass on that it does again."""
+        self._connection.drained()
+
+    def ended(self) -> None:
+        """Pass on that the client has closed its side of the link."""
+        self._connection.ended_by_peer()
+
+    def lost(self) -> None:
+        """Note that the link is gone."""
+        self._lost = True
+        self._heartbeat.stop()
+        self._talk.stop()
+        self._connection.lost()
+        if self._unheard is None:
+            self._over()
+
+    def _go_on(self) -> None:
+        """Take what waits, while there is room; frames that are there make nobody else wait."""
+        waiting = self._unheard
+        for _ in range(self._limits.frames_in_turn):
+            if not waiting:
+                self._rest()
+                return
+            if self._uplink.is_full(self._connection.session):
+                self._wait_for_room()
+                return
+            try:
+                self._take(waiting.popleft())
+            except Exception as exc:  # a bug: it ends this socket and is not passed over
+                self._note_bug(exc)
+                self._connection.abort()
+        self._socket.pause_reading()
+        self._loop.call_soon(self._go_on)
+
+    def _rest(self) -> None:
+        """Read on: all that came is taken."""
+        self._unheard = None
+        if self._lost:
+            self._over()
+        else:
+            self._socket.resume_reading()
+
+    def _wait_for_room(self) -> None:
+        self._socket.pause_reading()
+        self._heartbeat.suspend()
+        self._uplink.when_room(self._connection.session, self._began, self._find_room)
+
+    def _find_room(self) -> None:
+        self._heartbeat.resume()
+        self._go_on()
+
+    def _take(self, message: WSMessage) -> None:
         match message.type:
             case WSMsgType.TEXT:
                 self._take_text(message.data)
@@ -78,12 +159,8 @@ class Conversation:
             case WSMsgType.BINARY:
                 self._refuse(frames.UNSUPPORTED)
             case WSMsgType.CLOSE:
+                self._refused = True  # nothing counts after it
                 self._connection.closed_by_peer(frames.echo(message.data))
-                return False
-            case _:
-                self._note_failure(message.data)
-                return False
-        return True
 
     def _take_text(self, data: bytes) -> None:
         if self._refused:
@@ -100,11 +177,9 @@ class Conversation:
 
     def _refuse(self, code: int) -> None:
         self._refused = True
-        self._rejects.labels(f"close_{code}").inc()
+        self._metrics.rejects.labels(f"close_{code}").inc()
         self._connection.close(code)
 
-    def _note_failure(self, error: object) -> None:
-        """Keep the code with which aiohttp has closed a socket that broke the protocol."""
-        if isinstance(error, WebSocketError):
-            self._socket.keep_link()
-            self._connection.closed_by_library(error.code)
+    def _note_bug(self, bug: Exception) -> None:
+        self._metrics.task_failures.inc()
+        log.error("connection failed", exc_info=bug)

@@ -1,11 +1,11 @@
 """Find out whether a client is still there, and what it has of what it was sent."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from switchboard_operator.connection import Connection
 from switchboard_operator.limits import Limits
+
+NEVER = float("inf")
 
 
 class Heartbeat:
@@ -13,7 +13,23 @@ class Heartbeat:
     Pings a client after a silence and after postbacks, and cuts it off if no ping is answered.
 
     A client whose wire has a frame for it is also shown that we are there: browsers hide pings.
+    There is one timer for all that: ten thousand silent clients are to cost next to nothing.
     """
+
+    __slots__ = (
+        "_answer_due",
+        "_ask_due",
+        "_beat_due",
+        "_connection",
+        "_limits",
+        "_loop",
+        "_receipts",
+        "_silence_due",
+        "_suspended",
+        "_throttled",
+        "_timer",
+        "_timer_due",
+    )
 
     def __init__(self, connection: Connection, limits: Limits) -> None:
         """Watch over *connection*; begin at once."""
@@ -23,80 +39,104 @@ class Heartbeat:
         self._loop = asyncio.get_running_loop()
         self._suspended = False
         self._throttled = False  # what is heard may have lain unread for long
-        self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
-        self._set(self._silence, limits.heartbeat)
-        if connection.wire.heartbeat is not None:
-            self._set(self._beat, limits.heartbeat)
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = NEVER
+        # The loop's times at which to see to the silence, our own, a receipt and an answer.
+        self._silence_due = self._loop.time() + limits.heartbeat
+        self._beat_due = NEVER if connection.wire.heartbeat is None else self._silence_due
+        self._ask_due = self._answer_due = NEVER
+        self._set_timer()
         connection.delivered = self._delivered
 
     def heard(self) -> None:
         """Note a frame of the client."""
         self._connection.heard_at = self._loop.time()
 
-    @contextmanager
-    def suspended(self) -> Iterator[None]:
-        """Do not count the time in the context: nobody reads, so no answer can be seen."""
+    def suspend(self) -> None:
+        """Do not count the time from now on: nobody reads, so no answer can be seen."""
         self._suspended = self._throttled = True
-        try:
-            yield
-        finally:
-            self._suspended = False
-            if (
-                self._receipts.asked_at is not None
-            ):  # the answer may lie unread: its time begins now
-                self._receipts.asked_at = self._loop.time()
+
+    def resume(self) -> None:
+        """Count the time again; the answer may lie unread, so its time begins now."""
+        self._suspended = False
+        if self._receipts.asked_at is not None:
+            self._receipts.asked_at = self._loop.time()
 
     def stop(self) -> None:
         """Stop watching."""
-        for timer in self._timers.values():
-            timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = -NEVER  # nothing is due before
 
     def _delivered(self) -> None:
         """Ask for a receipt soon, but not too often."""
-        if self._ask not in self._timers:
-            earliest = self._receipts.pinged_at + self._limits.receipt_every - self._loop.time()
-            self._set(self._ask, max(self._limits.receipt_delay, earliest))
+        if self._ask_due == NEVER:
+            earliest = self._receipts.pinged_at + self._limits.receipt_every
+            self._ask_due = max(self._loop.time() + self._limits.receipt_delay, earliest)
+            self._set_timer()
+
+    def _look(self) -> None:
+        """See to all that is due."""
+        self._timer, self._timer_due = None, NEVER
+        now = self._loop.time()
+        if self._ask_due <= now:
+            self._ask()
+        if self._answer_due <= now:
+            self._miss_answer(now)
+        if self._silence_due <= now:
+            self._break_silence(now)
+        if self._beat_due <= now:
+            self._beat(now)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        due = min(self._silence_due, self._beat_due, self._ask_due, self._answer_due)
+        if due < self._timer_due:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_due = due
+            self._timer = self._loop.call_at(due, self._look)
 
     def _ask(self) -> None:
-        del self._timers[self._ask]
+        self._ask_due = NEVER
         if not self._receipts.complete:
             self._ping()
 
-    def _silence(self) -> None:
+    def _break_silence(self, now: float) -> None:
         """Ping, unless the client was heard meanwhile: then look again when it may be due."""
-        left = self._connection.heard_at + self._limits.heartbeat - self._loop.time()
-        if left > 0 and not self._throttled:
-            self._set(self._silence, left)
+        due = self._connection.heard_at + self._limits.heartbeat
+        if due > now and not self._throttled:
+            self._silence_due = due
             return
         self._throttled = self._suspended
         self._ping()
-        self._set(self._silence, self._limits.heartbeat)
+        self._silence_due = now + self._limits.heartbeat
 
     def _ping(self) -> None:
         self._connection.ping()
-        if self._unanswered not in self._timers:
-            self._set(self._unanswered, self._limits.pong)
+        if self._answer_due == NEVER:
+            self._answer_due = self._loop.time() + self._limits.pong
+            self._set_timer()
 
-    def _unanswered(self) -> None:
+    def _miss_answer(self, now: float) -> None:
         """Cut the client off, unless it could not answer: the ping left late, or nobody reads."""
-        del self._timers[self._unanswered]
+        self._answer_due = NEVER
         if self._suspended:
             self._ping()  # which fails at once if the link is gone
         elif self._connection.ping_waits:
-            self._set(self._unanswered, self._limits.pong)
+            self._answer_due = now + self._limits.pong
         elif self._receipts.asked_at is not None:
-            left = self._receipts.asked_at + self._limits.pong - self._loop.time()
-            if left > 0:
-                self._set(self._unanswered, left)
+            due = self._receipts.asked_at + self._limits.pong
+            if due > now:
+                self._answer_due = due
             else:
                 self._connection.abort()
 
-    def _beat(self) -> None:
+    def _beat(self, now: float) -> None:
         """Show a sign of life, unless the client has got a frame meanwhile."""
-        left = self._connection.sent_at + self._limits.heartbeat - self._loop.time()
-        if left <= 0 and self._connection.session and self._connection.wire.heartbeat is not None:
-            self._connection.offer(self._connection.wire.heartbeat)
-        self._set(self._beat, left if left > 0 else self._limits.heartbeat)
-
-    def _set(self, call: Callable[[], None], delay: float) -> None:
-        self._timers[call] = self._loop.call_later(delay, call)
+        due = self._connection.sent_at + self._limits.heartbeat
+        if due <= now:
+            due = now + self._limits.heartbeat
+            if self._connection.session and self._connection.wire.heartbeat is not None:
+                self._connection.offer(self._connection.wire.heartbeat)
+        self._beat_due = due

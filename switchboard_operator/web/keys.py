@@ -15,6 +15,7 @@ from switchboard_operator.tokens import Tokens
 from switchboard_operator.uplink import Uplink
 from switchboard_operator.web.admission import Admission, Room
 from switchboard_operator.web.assets import Assets
+from switchboard_operator.web.websocket import FrameReaders
 
 SETTINGS = web.AppKey("settings", Settings)
 LIMITS = web.AppKey("limits", Limits)
@@ -27,5 +28,6 @@ TOKENS = web.AppKey("tokens", Tokens)
 ADMISSION = web.AppKey("admission", Admission)
 ASSETS = web.AppKey("assets", Assets)
 OCCASIONS = web.AppKey("occasions", Occasions)
+FRAME_READERS = web.AppKey("frame_readers", FrameReaders)
 ROOM = web.AppKey("room", Room)
 DRAINING = web.AppKey("draining", asyncio.Event)

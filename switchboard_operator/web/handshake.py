@@ -1,0 +1,77 @@
+"""The upgrade of an HTTP link to a WebSocket (RFC 6455, section 4.2)."""
+
+import asyncio
+import binascii
+import hashlib
+from base64 import b64decode, b64encode
+
+from aiohttp import hdrs, web
+
+_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
+_KEY_BYTES = 16
+_VERSIONS = frozenset({"13", "8", "7"})  # the latter are drafts that differ in nothing used here
+
+
+class HandedOver(web.StreamResponse):
+    """What a handler returns when the link is no longer aiohttp's to answer on."""
+
+    async def prepare(self, _request: web.BaseRequest) -> None:
+        """Tell aiohttp that nobody is there to be answered."""
+        raise ConnectionResetError
+
+
+def accept_key(request: web.Request) -> str:
+    """
+    Return what answers the key of an upgrade.
+
+    Raises:
+        HTTPBadRequest: the request is no upgrade that can be answered.
+    """
+    headers = request.headers
+    offered = {token.strip().lower() for token in headers.get(hdrs.CONNECTION, "").split(",")}
+    key = headers.get(hdrs.SEC_WEBSOCKET_KEY, "")
+    if "upgrade" not in offered or headers.get(hdrs.SEC_WEBSOCKET_VERSION) not in _VERSIONS:
+        raise web.HTTPBadRequest
+    try:
+        is_key = len(b64decode(key, validate=True)) == _KEY_BYTES
+    except (binascii.Error, ValueError):
+        is_key = False
+    if not is_key:
+        raise web.HTTPBadRequest
+    digest = hashlib.sha1(key.encode() + _GUID.encode()).digest()  # noqa: S324 - the RFC's choice
+    return b64encode(digest).decode()
+
+
+def answer(accept: str, subprotocol: str | None, cookies: web.StreamResponse) -> bytes:
+    """Return the response that opens the socket, with the *cookies* set on a response."""
+    lines = [
+        "HTTP/1.1 101 Switching Protocols",
+        "Upgrade: websocket",
+        "Connection: upgrade",
+        f"Sec-WebSocket-Accept: {accept}",
+    ]
+    if subprotocol is not None:
+        lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
+    lines += (
+        f"Set-Cookie: {cookie.output(header='').strip()}" for cookie in cookies.cookies.values()
+    )
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def take_link(request: web.Request) -> tuple[asyncio.Transport, bytes]:
+    """
+    Take the link from aiohttp, with what the client has sent since the upgrade.
+
+    aiohttp keeps four times as much for an open request as an idle socket needs. It is told that
+    the link is lost, which ends all that it does about it.
+
+    Raises:
+        HTTPBadRequest: the peer has gone.
+    """
+    protocol, transport = request.protocol, request.transport
+    if transport is None or transport.is_closing():
+        raise web.HTTPBadRequest
+    early = protocol._message_tail  # aiohttp, which is pinned, has no public way to tell
+    protocol.transport = None  # else it would close it
+    protocol.connection_lost(None)
+    return transport, early
