@@ -64,8 +64,10 @@ class Metrics:
 
     def replayed(self, sent: int, lost: int) -> None:
         """Count postbacks *sent* from a mailbox, and those *lost* to it: too old, or too many."""
-        self.deliveries.labels("replayed").inc(sent)
-        self.deliveries.labels("expired").inc(lost)
+        if sent:
+            self.deliveries.labels("replayed").inc(sent)
+        if lost:
+            self.deliveries.labels("expired").inc(lost)
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus's text format."""

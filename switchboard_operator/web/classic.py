@@ -15,11 +15,13 @@ from switchboard_operator.web import keys
 class ClassicTalk:
     """Hands on what a client says; it hears nothing of what becomes of that."""
 
+    __slots__ = ("_connection", "_loop", "_rejects", "_uplink")
+
     def __init__(self, app: web.Application, connection: Connection) -> None:
         """Listen on behalf of *connection*, which has joined its session."""
         self._connection = connection
         self._uplink = app[keys.UPLINK]
-        self._bad_frames = app[keys.METRICS].rejects.labels("bad_frame")
+        self._rejects = app[keys.METRICS].rejects
         self._loop = asyncio.get_running_loop()
 
     def take(self, text: str) -> int | None:
@@ -27,7 +29,7 @@ class ClassicTalk:
         try:
             frame = frames.parse(text)
         except BadFrame as exc:
-            self._bad_frames.inc()
+            self._rejects.labels("bad_frame").inc()
             self._connection.offer(frames.bad_frame(exc.detail))
             return None
         session = self._connection.session

@@ -18,6 +18,19 @@ from switchboard_operator.web import keys
 class V1Talk:
     """Opens a session, hands on what a client says, and tells it what became of each message."""
 
+    __slots__ = (
+        "_app",
+        "_asked",
+        "_connection",
+        "_limits",
+        "_loop",
+        "_open",
+        "_refused",
+        "_rejects",
+        "_timer",
+        "_uplink",
+    )
+
     def __init__(self, app: web.Application, connection: Connection, session: str | None) -> None:
         """Listen on behalf of *connection*; *session* was asked for in the upgrade, if any was."""
         self._app = app
@@ -25,7 +38,7 @@ class V1Talk:
         self._asked = session
         self._uplink = app[keys.UPLINK]
         self._limits = app[keys.LIMITS]
-        self._bad_frames = app[keys.METRICS].rejects.labels("bad_frame")
+        self._rejects = app[keys.METRICS].rejects
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(self._limits.open, connection.close, frames.NO_OPEN)
         self._open = False
@@ -45,7 +58,7 @@ class V1Talk:
         except client_frames_v1.BadMessage as exc:
             self._refuse(exc.cid, "bad_frame")
         except BadFrame as exc:
-            self._bad_frames.inc()
+            self._rejects.labels("bad_frame").inc()
             self._connection.offer(server_frames_v1.bad_frame(exc.detail))
         return None
 
@@ -112,5 +125,5 @@ class V1Talk:
         )
 
     def _refuse(self, cid: str, code: str) -> None:
-        self._bad_frames.inc()
+        self._rejects.labels("bad_frame").inc()
         self._connection.offer(server_frames_v1.refused(cid, code, retry=False))
