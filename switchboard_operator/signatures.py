@@ -10,7 +10,7 @@ import binascii
 import hashlib
 import hmac
 import re
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +29,7 @@ _AUTHORIZATION = re.compile(
 _SCHEME_AND_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 _SHA256 = "x-authorization-content-sha256"
 _MD5 = "content-md5"
+_LOOKED_AT = frozenset(("authorization", "date", "content-type", _SHA256, _MD5))
 _HTTP_DATES = (  # RFC 9110, section 5.6.7: the one in use and the two that are obsolete
     "%a, %d %b %Y %H:%M:%S GMT",
     "%A, %d-%b-%y %H:%M:%S GMT",
@@ -53,10 +54,11 @@ class SignedRequest:
 
 def verify(
     request: SignedRequest, secrets: Sequence[str], now: datetime, accept_md5: bool = False
-) -> None:
+) -> bytes:
     """
     Check that the Concierge signed *request* and that its body is the one it signed.
 
+    Returns the HMAC, decoded, since base64 has several spellings of one.
     *secrets* are the shared keys of which any may have signed; *now* is an aware datetime;
     *accept_md5* also takes the body hash of api-auth 2.4 and older.
 
@@ -73,17 +75,12 @@ def verify(
     if match is None:
         raise SignatureError("authorization_malformed", "Authorization is not an APIAuth header")
     signed = canonical_string(request.method, content_type, content_hash, request.target, date)
-    _check_hmac(signed, match["hmac"], match["digest"] or "SHA1", secrets)
+    return _verified_hmac(signed, match["hmac"], match["digest"] or "SHA1", secrets)
 
 
-def request_key(authorization: str) -> str:
-    """
-    Return what identifies a request that was verified: the same HMAC means the same request.
-
-    It is the decoded HMAC that counts, since base64 has several spellings of one.
-    """
-    decoded = _decoded(authorization.rpartition(":")[2])
-    return hashlib.sha256(decoded).hexdigest()[:32]
+def request_key(verified: bytes) -> str:
+    """Return what identifies a request, whose HMAC was *verified*: the same means the same."""
+    return hashlib.sha256(verified).hexdigest()[:32]
 
 
 def sign(
@@ -115,7 +112,9 @@ def canonical_string(
 def _grouped(headers: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
     grouped: dict[str, list[str]] = {}
     for name, value in headers:
-        grouped.setdefault(name.lower(), []).append(value)
+        lower = name.lower()
+        if lower in _LOOKED_AT:
+            grouped.setdefault(lower, []).append(value)
     return grouped
 
 
@@ -168,15 +167,16 @@ def _http_date(text: str) -> datetime:
     raise SignatureError("date_malformed", "Date is not an HTTP date")
 
 
-def _check_hmac(signed: bytes, sent: str, digest: str, secrets: Sequence[str]) -> None:
-    signature = _decoded(sent)
-    expected = (hmac.digest(secret.encode(), signed, digest.lower()) for secret in secrets)
-    if not any(hmac.compare_digest(signature, candidate) for candidate in expected):
-        raise SignatureError("hmac_mismatch", "no configured secret gives this signature")
+def _verified_hmac(signed: bytes, sent: str, digest: str, secrets: Sequence[str]) -> bytes:
+    signature, digest = _decoded(sent), digest.lower()
+    for secret in secrets:
+        if hmac.compare_digest(signature, hmac.digest(secret.encode(), signed, digest)):
+            return signature
+    raise SignatureError("hmac_mismatch", "no configured secret gives this signature")
 
 
 def _decoded(text: str) -> bytes:
     try:
-        return b64decode(text, validate=True)
+        return binascii.a2b_base64(text, strict_mode=True)
     except (binascii.Error, ValueError) as exc:
         raise SignatureError("base64_malformed", "a hash or signature is not base64") from exc

@@ -20,7 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchboard_operator.errors import SignatureError
-from switchboard_operator.signatures import SignedRequest, canonical_string, sign, verify
+from switchboard_operator.signatures import (
+    SignedRequest,
+    canonical_string,
+    request_key,
+    sign,
+    verify,
+)
 from tests.fakes import SECRET
 
 VECTORS: Final[list[dict[str, Any]]] = json.loads(
@@ -518,6 +524,17 @@ def test_the_signature_may_be_spelled_in_base64_with_other_spare_bits() -> None:
     assert b64decode(respelled[-44:]) == b64decode(header[-44:])
 
     verify(with_header("Authorization", respelled)(request), [SECRET], NOW)
+
+
+@pytest.mark.parametrize("digest", ["SHA1", "SHA512"])
+def test_what_was_verified_is_the_hmac_however_it_is_spelled(digest: str) -> None:
+    request = resigned(signed_request(), digest)
+    encoded = value_of(request, "Authorization").rpartition(":")[2]
+
+    verified = verify(request, ["another", SECRET], NOW)
+
+    assert verified == b64decode(encoded)
+    assert request_key(verified) == hashlib.sha256(verified).hexdigest()[:32]
 
 
 @pytest.mark.parametrize(

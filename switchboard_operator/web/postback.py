@@ -1,37 +1,72 @@
 """The Concierge's door: take signed postbacks and publish them."""
 
 import asyncio
+from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
 from switchboard_operator import messages, signatures
 from switchboard_operator.broker.base import Receipt
 from switchboard_operator.errors import PostbackRefused
+from switchboard_operator.limits import Limits
 from switchboard_operator.messages import Postback
+from switchboard_operator.metrics import Metrics
+from switchboard_operator.settings import Settings
 from switchboard_operator.web import keys, signature
 
 
 async def postback(request: web.Request) -> web.Response:
     """Take a reply of the Concierge, or several, and let every instance try to deliver them."""
-    body = await signed_body(request)
-    postbacks = _parse(request, body)
-    receipt = await request.app[keys.BROKER].publish(postbacks)
+    app = request.app
+    body, hmac = await signed_body(request)
+    postbacks = parse(body, hmac, app[keys.SETTINGS], app[keys.LIMITS])
+    receipt = await app[keys.BROKER].publish(postbacks)
+    count(receipt, len(postbacks), app[keys.METRICS])
+    return web.Response(
+        status=status(receipt), headers=headers(receipt, single=not messages.is_array(body))
+    )
+
+
+def parse(body: bytes, hmac: bytes, settings: Settings, limits: Limits) -> list[Postback]:
+    """Return the postbacks in a *body* that was signed with *hmac*. Raises PostbackRefused."""
+    return messages.parse_postbacks(
+        body,
+        signatures.request_key(hmac),
+        max_bytes=settings.max_postback_bytes,
+        max_items=limits.array_items,
+    )
+
+
+def count(receipt: Receipt, postbacks: int, metrics: Metrics) -> None:
+    """Count what became of *postbacks*."""
     outcome = ("repeated" if receipt.repeated else "confirmed") if receipt.confirmed else "held"
-    request.app[keys.METRICS].postbacks.labels(outcome).inc(len(postbacks))
-    headers = _headers(receipt, single=not messages.is_array(body))
-    return web.Response(status=204 if receipt.confirmed else 202, headers=headers)
+    metrics.postbacks.labels(outcome).inc(postbacks)
 
 
-async def signed_body(request: web.Request) -> bytes:
+def status(receipt: Receipt) -> HTTPStatus:
+    """Return the status that answers who has sent what *receipt* is for."""
+    return HTTPStatus.NO_CONTENT if receipt.confirmed else HTTPStatus.ACCEPTED
+
+
+def headers(receipt: Receipt, *, single: bool) -> dict[str, str]:
+    """Return the fields that go with it; only what is *single* has one id to tell."""
+    named: dict[str, str] = {}
+    if single and receipt.marks and receipt.marks[0] is not None:
+        named["Switchboard-Message-Id"] = str(receipt.marks[0])
+    if receipt.repeated:
+        named["Switchboard-Duplicate"] = "true"
+    return named
+
+
+async def signed_body(request: web.Request) -> tuple[bytes, bytes]:
     """
-    Return the body of a request that the Concierge has signed.
+    Return the body of a request that the Concierge has signed, and the HMAC.
 
     Raises:
         PostbackRefused: it is too long, too late or not signed.
     """
     body = await _read(request)
-    signature.check(request, body)
-    return body
+    return body, signature.check(request, body)
 
 
 async def _read(request: web.Request) -> bytes:
@@ -50,21 +85,3 @@ async def _read(request: web.Request) -> bytes:
         raise PostbackRefused("too_large", "the body is too large", status=413) from exc
     except (ConnectionError, web.RequestPayloadError) as exc:
         raise PostbackRefused("bad_request", "the body broke off", status=400) from exc
-
-
-def _parse(request: web.Request, body: bytes) -> list[Postback]:
-    return messages.parse_postbacks(
-        body,
-        signatures.request_key(request.headers[hdrs.AUTHORIZATION]),
-        max_bytes=request.app[keys.SETTINGS].max_postback_bytes,
-        max_items=request.app[keys.LIMITS].array_items,
-    )
-
-
-def _headers(receipt: Receipt, *, single: bool) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    if single and receipt.marks and receipt.marks[0] is not None:
-        headers["Switchboard-Message-Id"] = str(receipt.marks[0])
-    if receipt.repeated:
-        headers["Switchboard-Duplicate"] = "true"
-    return headers

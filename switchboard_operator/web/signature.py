@@ -8,28 +8,38 @@ from aiohttp import web
 
 from switchboard_operator import signatures
 from switchboard_operator.errors import PostbackRefused, SignatureError
+from switchboard_operator.settings import Settings
 from switchboard_operator.signatures import SignedRequest
 from switchboard_operator.web import keys
 
 log = structlog.get_logger()
 
 
-def check(request: web.Request, body: bytes) -> None:
+def verify(signed: SignedRequest, settings: Settings) -> bytes:
     """
-    Make sure that the Concierge has signed *request* with its *body*.
+    Return the HMAC with which the Concierge has just signed.
+
+    Raises:
+        SignatureError: it has not.
+    """
+    return signatures.verify(
+        signed,
+        settings.concierge_postback_secret_key,
+        datetime.now(UTC),
+        settings.concierge_accept_md5,
+    )
+
+
+def check(request: web.Request, body: bytes) -> bytes:
+    """
+    Make sure that the Concierge has signed *request* with its *body*; return the HMAC.
 
     Raises:
         PostbackRefused: it has not.
     """
-    settings = request.app[keys.SETTINGS]
     signed = SignedRequest(request.method, request.raw_path, tuple(request.headers.items()), body)
     try:
-        signatures.verify(
-            signed,
-            settings.concierge_postback_secret_key,
-            datetime.now(UTC),
-            settings.concierge_accept_md5,
-        )
+        return verify(signed, request.app[keys.SETTINGS])
     except SignatureError as exc:
         _note_refusal(request, exc)
         # One answer for all causes: the sender learns nothing about how close it was.
