@@ -1,5 +1,6 @@
 """What the switchboard asks of a broker, whichever it is."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -99,6 +100,14 @@ class Broker(Protocol):
 
     def listen(self, subscriber: Subscriber) -> AbstractAsyncContextManager[None]:
         """Tell *subscriber* of each postback published anywhere, in order, within the context."""
+
+    def put(self, postbacks: Sequence[Postback]) -> asyncio.Future[Receipt]:
+        """
+        Publish *postbacks* in order, all or none; the future is done when all are confirmed.
+
+        Raises:
+            BrokerFull: there is no room for them.
+        """
 
     async def publish(self, postbacks: Sequence[Postback]) -> Receipt:
         """Publish *postbacks* in order, all or none. Raises BrokerFull if there is no room."""

@@ -34,6 +34,17 @@ class MemoryBroker:
         finally:
             self._subscriber = None
 
+    def put(self, postbacks: Sequence[Postback]) -> asyncio.Future[Receipt]:
+        """Hand *postbacks* over before returning."""
+        became = [self._once.get(postback.session, postback.key) for postback in postbacks]
+        ids = tuple(
+            self._publish(postback) if known is None else marks.parse(known)
+            for postback, known in zip(postbacks, became, strict=True)
+        )
+        published: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        published.set_result(Receipt(True, ids, repeated=None not in became))
+        return published
+
     async def publish(self, postbacks: Sequence[Postback]) -> Receipt:
         """Hand *postbacks* over before returning; the writers have a turn in between."""
         ids: list[Mark | None] = []

@@ -76,6 +76,10 @@ class RedisBroker:
                 log.exception("broker task failed", task=name)
             await asyncio.sleep(self._limits.redis_pause)
 
+    def put(self, postbacks: Sequence[Postback]) -> asyncio.Future[Receipt]:
+        """Publish *postbacks* in order. Raises BrokerFull if no more can be held."""
+        return self._publisher.put(postbacks)
+
     async def publish(self, postbacks: Sequence[Postback]) -> Receipt:
         """Publish *postbacks* in order, or hold them. Raises BrokerFull if no more can be held."""
         published = self._publisher.put(postbacks)
