@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from aiohttp import web
@@ -32,6 +32,7 @@ from switchboard_operator.uplink import Uplink
 from switchboard_operator.web import chat, errors, keys, pages, postback, session
 from switchboard_operator.web.admission import Admission, Room
 from switchboard_operator.web.assets import Assets
+from switchboard_operator.web.doorsteps import Doorsteps
 from switchboard_operator.web.websocket import FrameReaders
 
 BACKLOG = 128  # connections that the kernel keeps until they are accepted
@@ -137,33 +138,47 @@ async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[s
     await runner.setup()
     asyncio.get_running_loop().set_exception_handler(_calm(app[keys.OCCASIONS]))
     try:
-        url = await _listen(runner, host, port)
-        log.info("listening", address=url.partition("://")[2])  # the banner has the URL
-        yield url
-        await drain(app)
+        async with _accepting(runner, _listen(app, host, port)) as url:
+            log.info("listening", address=url.partition("://")[2])  # the banner has the URL
+            yield url
+            await drain(app)
     finally:
         await runner.cleanup()
         log.info("stopped")
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
-    """Start to listen; return a URL that works on this machine."""
+@asynccontextmanager
+async def _accepting(runner: web.AppRunner, listening: socket.socket) -> AsyncIterator[str]:
+    """Accept connections within the context, which gets a URL that works on this machine."""
+    loop, app, aiohttp = asyncio.get_running_loop(), runner.app, cast(web.Server, runner.server)
+    doorsteps = Doorsteps(app, aiohttp)
+    protocols = doorsteps if app[keys.LIMITS].doorstep_bytes else aiohttp
+    server = await loop.create_server(protocols, sock=listening, backlog=BACKLOG)
+    bound, bound_port = listening.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)  # noqa: S104 - compared, not bound
+    try:
+        yield str(URL.build(scheme="http", host=shown, port=bound_port))
+    finally:
+        server.close()
+        await doorsteps.close()
+
+
+def _listen(app: web.Application, host: str, port: int) -> socket.socket:
+    """Return a socket that listens. Raises AddressUnavailable."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as exc:
         reason = (exc.strerror or "no such address").lower()
         raise AddressUnavailable(f"can't listen on {host}, port {port}: {reason}") from exc
-    # Sockets that are accepted inherit these.
-    limits = runner.app[keys.LIMITS]
+    # Sockets that are accepted inherit all this; asyncio sets no TCP_NODELAY for those, uvloop does.
+    limits = app[keys.LIMITS]
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.send_buffer)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
         patience = round(1000 * limits.unacknowledged)  # milliseconds
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
-    await web.SockSite(runner, listening, backlog=BACKLOG).start()
-    bound, bound_port = listening.getsockname()[:2]
-    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)  # noqa: S104 - compared, not bound
-    return str(URL.build(scheme="http", host=shown, port=bound_port))
+    return listening
 
 
 def _calm(occasions: Occasions) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:

@@ -74,6 +74,8 @@ class Limits:
     log_interval: float = 60.0  # the same trouble is logged at most so often
 
     # HTTP
+    doorstep_bytes: int = 64 * KIB  # a longer body goes through aiohttp; 0: so does everything
+    doorstep_patience: float = 1.0  # what has not all arrived by then goes through aiohttp
     body: float = 10.0  # a request's body must arrive within
     unacknowledged: float = 40.0  # a peer that acknowledges nothing for so long is gone
     keep_alive: float = (

@@ -5,7 +5,7 @@ import gzip
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -28,6 +28,20 @@ from tests.test_signatures import FORGERIES, signed_request
 TO: Final = f'"to":"{SESSION}"'
 GOOD: Final = f'{{{TO},"body":"good"}}'.encode()
 UNAUTHORIZED: Final = {"error": "unauthorized", "detail": "the signature is not valid"}
+
+
+# Both ways in: plain requests past aiohttp, and all of them through it
+
+
+@pytest.fixture(params=[Limits().doorstep_bytes, 0], ids=["doorstep", "aiohttp"])
+def limits(request: pytest.FixtureRequest) -> Limits:
+    return Limits(doorstep_bytes=request.param)
+
+
+@pytest.fixture
+async def board(concierge: FakeConcierge, limits: Limits) -> AsyncIterator[Switchboard]:
+    async with switchboard(concierge.url, limits) as started:
+        yield started
 
 
 # Requests byte by byte, as no client library would send them
@@ -207,8 +221,10 @@ async def test_the_longest_postback_is_delivered(board: Switchboard) -> None:
     assert (await socket.receive_str()).encode() == padded(100 * KIB)
 
 
-async def test_max_postback_bytes_bounds_a_postback(concierge: FakeConcierge) -> None:
-    async with switchboard(concierge.url, MAX_POSTBACK_BYTES="200") as board:
+async def test_max_postback_bytes_bounds_a_postback(
+    concierge: FakeConcierge, limits: Limits
+) -> None:
+    async with switchboard(concierge.url, limits, MAX_POSTBACK_BYTES="200") as board:
         fits, too_long = await board.postback(padded(200)), await board.postback(padded(201))
 
         assert (fits.status, too_long.status) == (204, 413)
@@ -251,8 +267,12 @@ async def test_identity_is_no_encoding(board: Switchboard) -> None:
 
 
 @pytest.mark.parametrize("secret", ["new", "old"])
-async def test_either_of_two_secrets_may_sign(concierge: FakeConcierge, secret: str) -> None:
-    async with switchboard(concierge.url, CONCIERGE_POSTBACK_SECRET_KEY="new, old") as board:
+async def test_either_of_two_secrets_may_sign(
+    concierge: FakeConcierge, limits: Limits, secret: str
+) -> None:
+    async with switchboard(
+        concierge.url, limits, CONCIERGE_POSTBACK_SECRET_KEY="new, old"
+    ) as board:
         answer = await board.postback(GOOD, headers=signed(GOOD, secret=secret))
 
         assert answer.status == 204
@@ -260,9 +280,9 @@ async def test_either_of_two_secrets_may_sign(concierge: FakeConcierge, secret: 
 
 @pytest.mark.parametrize(("switch", "status"), [("0", 401), ("1", 204)])
 async def test_an_old_gem_is_taken_only_if_md5_is_accepted(
-    concierge: FakeConcierge, switch: str, status: int
+    concierge: FakeConcierge, limits: Limits, switch: str, status: int
 ) -> None:
-    async with switchboard(concierge.url, CONCIERGE_ACCEPT_MD5=switch) as board:
+    async with switchboard(concierge.url, limits, CONCIERGE_ACCEPT_MD5=switch) as board:
         answer = await exchange(board, forged("hash of the old kind"))
 
         assert answer.status == status
@@ -404,9 +424,11 @@ async def test_an_encoded_body_gets_415(board: Switchboard, encoding: str) -> No
     assert await first_delivery(board, socket) == GOOD.decode()
 
 
-async def test_a_body_that_stops_half_way_gets_408(concierge: FakeConcierge) -> None:
+async def test_a_body_that_stops_half_way_gets_408(
+    concierge: FakeConcierge, limits: Limits
+) -> None:
     half = request_bytes("/", signed(GOOD), GOOD[: len(GOOD) // 2], length=len(GOOD))
-    async with switchboard(concierge.url, Limits(body=0.2)) as board:
+    async with switchboard(concierge.url, replace(limits, body=0.2)) as board:
         socket = await board.connect()
 
         answer = await exchange(board, half)

@@ -1,0 +1,85 @@
+"""Plain postbacks without aiohttp's requests: taken as bytes and answered as bytes."""
+
+import asyncio
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+from aiohttp import web
+from aiohttp.http import SERVER_SOFTWARE
+
+from switchboard_operator import messages, plain_http
+from switchboard_operator.broker.base import Receipt
+from switchboard_operator.errors import PostbackRefused, SignatureError
+from switchboard_operator.plain_http import Post, Verdict
+from switchboard_operator.signatures import SignedRequest
+from switchboard_operator.web import keys, postback, signature
+
+# What errors.as_json says of a bug.
+_BUG: Final = b'{"error":"internal_error","detail":"something went wrong here"}'
+
+log = structlog.get_logger()
+
+
+class Porter:
+    """
+    Takes postbacks and answers them just as `web.postback` does, or leaves them to it.
+
+    It takes only what it need not refuse.
+    """
+
+    def __init__(self, app: web.Application) -> None:
+        """Serve *app*, which is running."""
+        self._broker = app[keys.BROKER]
+        self._limits = app[keys.LIMITS]
+        self._metrics = app[keys.METRICS]
+        self._settings = app[keys.SETTINGS]
+        self._second = 0
+        self._last_fields = ""
+
+    def take(self, data: bytearray) -> asyncio.Future[Receipt] | Verdict:
+        """Publish the postback at the start of *data* and cut it off, if it is all there."""
+        try:
+            post = plain_http.recognise(data, self._limits.doorstep_bytes)
+            if isinstance(post, Verdict):
+                return post
+            if messages.is_array(post.body):
+                return Verdict.OTHER
+            published = self._publish(post)
+        except (SignatureError, PostbackRefused):
+            return Verdict.OTHER
+        except Exception:  # a bug, which the plain way may not have; its key makes it one postback
+            log.exception("fast lane failed")
+            self._metrics.task_failures.inc()
+            return Verdict.OTHER
+        del data[: post.size]
+        return published
+
+    def _publish(self, post: Post) -> asyncio.Future[Receipt]:
+        signed = SignedRequest(plain_http.METHOD, plain_http.TARGET, post.fields, post.body)
+        hmac = signature.verify(signed, self._settings)
+        return self._broker.put(postback.parse(post.body, hmac, self._settings, self._limits))
+
+    def answer(self, published: asyncio.Future[Receipt]) -> bytes:
+        """Count what became of a postback and return the response that says it."""
+        try:
+            receipt = published.result() if published.done() else Receipt(confirmed=False)
+            postback.count(receipt, 1, self._metrics)
+            status, fields = postback.status(receipt), postback.headers(receipt, single=True)
+            return plain_http.answer(status, fields, self._ending())
+        except (Exception, asyncio.CancelledError):  # a bug, whose request still gets an answer
+            log.exception("answer failed")
+            self._metrics.task_failures.inc()
+            status, fields = HTTPStatus.INTERNAL_SERVER_ERROR, {"Content-Type": "application/json"}
+            return plain_http.answer(status, fields, self._ending(), _BUG)
+
+    def _ending(self) -> str:
+        """Return the fields that aiohttp puts last."""
+        now = int(time.time())
+        if now != self._second:
+            self._second = now
+            date = formatdate(now, usegmt=True)
+            self._last_fields = f"Date: {date}\r\nServer: {SERVER_SOFTWARE}\r\n"
+        return self._last_fields
