@@ -23,6 +23,7 @@ from switchboard_operator.errors import AddressUnavailable
 from switchboard_operator.feedback import Feedback
 from switchboard_operator.limits import Limits
 from switchboard_operator.logs import Occasions
+from switchboard_operator.loop_lag import LoopLag
 from switchboard_operator.mailbox import MailboxRules
 from switchboard_operator.metrics import Metrics
 from switchboard_operator.settings import Settings
@@ -113,8 +114,11 @@ async def _lines(app: web.Application) -> AsyncIterator[None]:
             metrics.connections.labels(wire.name).set_function(partial(connections.count, wire))
         metrics.outbox_frames.set_function(connections.waiting_frames)
         metrics.uplink_queued.set_function(lambda: uplink.queued)
-        async with uplink, broker.listen(Downlink(connections, metrics)):
-            yield
+        metrics.tasks.set_function(lambda: len(asyncio.all_tasks()))
+        with LoopLag(limits.lag_every, limits.lag_window) as lag:
+            metrics.event_loop_lag.set_function(lag.worst)
+            async with uplink, broker.listen(Downlink(connections, metrics)):
+                yield
 
 
 @asynccontextmanager

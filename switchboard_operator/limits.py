@@ -84,6 +84,10 @@ class Limits:
     array_bytes: int = 4096 * KIB
     array_items: int = 1000
 
+    # Event loop
+    lag_every: float = 0.1  # its lag is looked at so often; what blocks it for less may go unseen
+    lag_window: float = 10.0  # the worst is shown for so long
+
     # SIGTERM
     shutdown: float = 17.0  # from the first signal until both lines must be at rest
     clean_up: float = 1.0  # then, for each of aiohttp's own two waits; all ends within 20 s

@@ -54,6 +54,10 @@ class Metrics:
         self.task_failures = counter(
             "task_failures", "Background tasks that died of a bug of ours."
         )
+        self.tasks = gauge("tasks", "Asyncio tasks that have not ended.")
+        self.event_loop_lag = gauge(
+            "event_loop_lag_seconds", "How late the event loop was at worst, of late."
+        )
         gauge("build_info", "Constant 1, labelled with the version.", "version").labels(
             version
         ).set(1)

@@ -435,9 +435,25 @@ async def test_users_add_nothing_to_the_number_of_series(
     assert await series(board) == before
 
 
-async def test_a_scrape_does_not_move_what_it_shows(board: Switchboard) -> None:
+async def test_a_scrape_does_not_move_what_it_shows(concierge: FakeConcierge) -> None:
     headers = {"Authorization": "Bearer the scraper's token"}
+    never = Limits(lag_every=3600, lag_window=3600)  # the time moves what is seen of the loop
+    async with switchboard(concierge.url, never) as board:
+        first = await board.get("/metrics", headers=headers)
 
-    assert await board.get("/metrics", headers=headers) == await board.get(
-        "/metrics", headers=headers
-    )
+        assert await board.get("/metrics", headers=headers) == first
+
+
+# Tasks
+
+
+async def test_tasks_are_counted_while_they_run(board: Switchboard) -> None:
+    never = asyncio.Event()
+    before = await board.metric("switchboard_tasks")
+    tasks = [asyncio.create_task(never.wait()) for _ in range(10)]
+
+    assert before > 0
+    assert await board.metric("switchboard_tasks") == before + 10
+    never.set()
+    await asyncio.gather(*tasks)
+    assert await board.metric("switchboard_tasks") == before
