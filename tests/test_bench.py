@@ -382,6 +382,7 @@ async def test_all_of_it_works(tmp_path: Path) -> None:
     carried = [record for record in records if "rounds" in record]
     assert {record["server"] for record in carried} == {"ours", "node", "plain"}
     assert all(one["rate"] > 0 for record in carried for one in record["rounds"])
+    assert all(one["lag"] >= 0 for record in carried for one in record["rounds"])  # no NaN
     shown = " ".join(record["title"] for record in records)
     for scenario in ("saturation", "at 200/s", "arrays", "upstream", "idle", "fleet", "SIGTERM"):
         assert scenario in shown

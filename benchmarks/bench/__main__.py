@@ -3,8 +3,9 @@ How fast the gateway is, next to what most would write instead, on this machine.
 
 Servers take turns in rounds, on one core; the load generator and Redis are on another one. The
 same server differs by a third from minute to minute, so only the ratios count: each is the median
-of the rounds' ratios to the Node program. Exit code 1 if the gateway lost, doubled, misrouted or
-reordered a message.
+of the rounds' ratios to the Node program. "lag" is how late a server's event loop was at worst
+within 10 s, which are longer than a round: its sockets are opened in them. Exit code 1 if the
+gateway lost, doubled, misrouted or reordered a message.
 """
 
 import argparse

@@ -72,7 +72,7 @@ def carried(name: str, results: Results) -> Row:
         ("p99 ms", f"{1000 * middle(rounds, 'p99'):.2f}"),
         ("ratio", ratio(name, results, "p99")),
         ("max ms", f"{1000 * middle(rounds, 'longest'):.2f}"),
-        ("lag ms", "–"),  # no server tells yet how late its event loop is
+        ("lag ms", _or_dash(1000 * middle(rounds, "lag"))),
         ("RSS MB", f"{middle(rounds, 'resident') / 1e6:.0f}"),
         *shares(rounds),
         ("refused", str(sum(one.refused for one in rounds))),
@@ -95,5 +95,8 @@ def ratio(name: str, results: Results, figure: str) -> str:
     if PEER not in results:
         return "–"
     ours, theirs = ([getattr(one, figure) for one in results[who]] for who in (name, PEER))
-    found = median_of_ratios(ours, theirs)
-    return "–" if isnan(found) else f"{found:.2f}"
+    return _or_dash(median_of_ratios(ours, theirs))
+
+
+def _or_dash(figure: float) -> str:
+    return "–" if isnan(figure) else f"{figure:.2f}"

@@ -27,6 +27,7 @@ class Round:
     p50: float
     p99: float
     longest: float
+    lag: float  # of the server's event loop, at worst in 10 s: sockets are opened within them, too
     server: float  # share
     load: float  # share
     redis: float  # share
@@ -65,9 +66,9 @@ class Measuring:
             before = [cpu_seconds(pid) for pid in pids]
             counts = await running.go()
             took = [cpu_seconds(pid) - cpu for pid, cpu in zip(pids, before, strict=True)]
-            memory = resident(pids[1])
+            memory, lag = resident(pids[1]), await self._side.server.lag()
         events = Events.read(self._lab.folder / "events")
-        return _round(plan, counts, events, took, memory)
+        return _round(plan, counts, events, took, memory, lag)
 
     def _requests(self, plan: Plan) -> int:
         if plan.rate:
@@ -92,7 +93,12 @@ def prepared(
 
 
 def _round(
-    plan: Plan, counts: dict[str, Any], events: Events, took: Sequence[float], memory: int
+    plan: Plan,
+    counts: dict[str, Any],
+    events: Events,
+    took: Sequence[float],
+    memory: int,
+    lag: float,
 ) -> Round:
     latencies = list(latencies_of(plan, events))
     received, seconds = len(events.received), counts["seconds"]
@@ -105,6 +111,7 @@ def _round(
         p50=percentile(latencies, 0.5),
         p99=percentile(latencies, 0.99),
         longest=max(latencies, default=float("nan")),
+        lag=lag,
         server=sum(took[1:]) / seconds,
         load=counts["cpu"] / seconds,
         redis=took[0] / seconds,

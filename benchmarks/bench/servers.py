@@ -1,6 +1,7 @@
 """The servers that are compared, each a process on the core for servers."""
 
 import asyncio
+import re
 import shutil
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -8,11 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
+
 from benchmarks.bench.lab import Lab
 from benchmarks.bench.processes import on_core
 from tests.redis_server import free_port, redis_server
 from tests.switchboards import ROOT, variables
 
+LAG = re.compile(r"^switchboard_event_loop_lag_seconds (\S+)$", re.MULTILINE)
 PEERS = ROOT / "benchmarks" / "peers"
 STARTING = 30.0  # seconds
 STOPPING = 25.0  # seconds; ours promises 20
@@ -63,6 +67,16 @@ class Server:
                     writer.close()
                     return
                 await asyncio.sleep(0.02)
+
+    async def lag(self) -> float:
+        """Return how many seconds its event loop was late at worst, of late; NaN if it is mum."""
+        headers = {"Authorization": "Bearer the scraper's token"}  # of tests.switchboards
+        async with (
+            aiohttp.ClientSession(headers=headers) as client,
+            client.get(f"http://127.0.0.1:{self.port}/metrics") as response,
+        ):
+            found = LAG.search(await response.text())
+        return float(found[1]) if found else float("nan")
 
     async def stop(self) -> float:
         """Send it SIGTERM unless it has ended; return the seconds that it took to end."""

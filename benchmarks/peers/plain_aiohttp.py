@@ -15,6 +15,8 @@ import aiohttp
 from aiohttp import web
 from redis.asyncio import Redis
 
+from switchboard_operator.loop_lag import LoopLag  # the same yardstick for all
+
 CHANNEL = "bot-message"
 LONGEST_AGE = 900.0  # seconds between a request's Date and our clock
 
@@ -26,6 +28,7 @@ sockets: dict[str, web.WebSocketResponse] = {}
 routes = web.RouteTableDef()
 redis = Redis.from_url(REDIS)
 client_key = web.AppKey("client_key", aiohttp.ClientSession)
+lag_key = web.AppKey("lag_key", LoopLag)
 
 
 def sign(path: str, body: bytes, date: str) -> dict[str, str]:
@@ -87,6 +90,12 @@ async def postback(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
+@routes.get("/metrics")
+async def metrics(request: web.Request) -> web.Response:
+    """Tell how late the event loop was."""
+    return web.Response(text=f"switchboard_event_loop_lag_seconds {request.app[lag_key].worst()}\n")
+
+
 async def listen() -> None:
     """Hand what is published to the users who are here."""
     async with redis.pubsub(ignore_subscribe_messages=True) as pubsub:
@@ -101,7 +110,8 @@ async def links(app: web.Application) -> AsyncIterator[None]:
     """Keep the links to Redis and the Concierge while the program runs."""
     async with redis, aiohttp.ClientSession() as app[client_key]:
         listening = asyncio.create_task(listen())
-        yield
+        with LoopLag(every=0.1, window=10) as app[lag_key]:
+            yield
         listening.cancel()
 
 

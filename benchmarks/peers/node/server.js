@@ -51,9 +51,7 @@ function isSigned(request) {
 }
 
 const app = express();
-const keepRaw = (request, _response, buffer) => {
-  request.raw = buffer;
-};
+const keepRaw = (request, _response, buffer) => void (request.raw = buffer);
 
 app.post("/", express.json({ verify: keepRaw }), async (request, response) => {
   if (!isSigned(request)) {
@@ -63,6 +61,14 @@ app.post("/", express.json({ verify: keepRaw }), async (request, response) => {
   await publisher.publish(CHANNEL, JSON.stringify(request.body));
   response.status(204).end();
 });
+
+const lags = new Array(100).fill(0); // seconds that timers of the last 10 s were late
+(function look(due) {
+  lags.shift(lags.push((performance.now() - due) / 1000));
+  setTimeout(look, 100, performance.now() + 100);
+})(performance.now());
+const lag = () => `switchboard_event_loop_lag_seconds ${Math.max(0, ...lags)}\n`;
+app.get("/metrics", (_request, response) => response.type("text").send(lag()));
 
 async function tellConcierge(session, text) {
   const { message, payload } = JSON.parse(text);
