@@ -17,28 +17,25 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from random import Random
 from signal import SIGKILL, SIGTERM, Signals
-from struct import pack
 from typing import Any, Self
 
 import aiohttp
 from msgspec import json
 from yarl import URL
 
+from benchmarks.conversations import Heard, Said
+from benchmarks.lines import AGAIN, GONE, V1, Line, opened, post
+from benchmarks.verdict import Verdict
 from tests.fakes import FakeConcierge, Incoming
 from tests.fault_proxy import FaultProxy, Faults, Kind
-from tests.raw import CLOSE, PING, PONG, TEXT, RawWebSocket
 from tests.redis_server import redis_server
 from tests.switchboards import client_session, signed, switchboard_process, variables
 
 PATIENCE = 60.0  # seconds without a frame that users bear whose links don't die
-AGAIN = 0.05  # seconds before something is tried again
 GRACE = 20.0  # seconds after the last postback in which links still break
 WINDOW = 10  # messages of a user without an acknowledgement
-GONE = (ConnectionError, EOFError)  # what a broken link raises
-V1 = "Sec-WebSocket-Protocol: switchboard.v1\r\n"
 
 HOLES = Faults(kinds=list(Kind), within=10_000, delay=0.05)
 SHORT_HOLES = Faults(kinds=list(Kind), within=4000, delay=0.05)  # classic frames are shorter
@@ -56,31 +53,6 @@ class Scale:
     silence: float = 1.5  # without a frame or an answer, after which a link is taken for dead
     pause: float = 0.07  # from one postback to the next, on average
     restart: float = 12.0  # from one restart of an instance to the next, on average
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of messages that were numbered from 0."""
-
-    lost: list[int]
-    doubled: list[int]
-    reordered: list[int]  # each came after a later one
-    troubles: list[str]
-
-    @classmethod
-    def of(cls, came: Sequence[int], sent: int, troubles: Iterable[str] = ()) -> Self:
-        """Judge what *came* of so many that were *sent*."""
-        first = list(dict.fromkeys(came))
-        return cls(
-            sorted(set(range(sent)) - set(came)),
-            sorted(number for number, count in Counter(came).items() if count > 1),
-            [later for earlier, later in pairwise(first) if later < earlier],
-            list(troubles),
-        )
-
-    def good(self, *, doubles: bool) -> bool:
-        """Tell whether all is well; *doubles* may be."""
-        return not (self.lost or self.reordered or self.troubles or (self.doubled and not doubles))
 
 
 class Instance:
@@ -153,23 +125,6 @@ class Way:
         """Return a port that leads to one of the instances."""
         return self.chance.choice(self.proxies).port
 
-    @asynccontextmanager
-    async def socket(self, session: str, headers: str) -> AsyncIterator[RawWebSocket]:
-        """Open a socket; it is let go without a word in the end. Raises one of GONE."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port())
-        try:
-            writer.write(
-                f"GET /?session={session} HTTP/1.1\r\nHost: localhost\r\n"
-                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{headers}\r\n".encode()
-            )
-            response = await reader.readuntil(b"\r\n\r\n")
-            if not response.startswith(b"HTTP/1.1 101 "):
-                raise ConnectionRefusedError(response)
-            yield RawWebSocket(reader, writer, response)
-        finally:
-            writer.transport.abort()
-
 
 class Replies:
     """Posts a session's postbacks in order: each until it is answered, then the next."""
@@ -195,7 +150,7 @@ class Replies:
     async def _post(self, client: aiohttp.ClientSession, number: int) -> None:
         body = json.encode({"to": self.session, "from": "bot", "n": number})
         headers = signed(body)
-        while (status := await self._status(client, body, headers)) is None:
+        while (status := await self._answer(client, body, headers)) is None:
             self.counts["POSTs repeated"] += 1
             await asyncio.sleep(AGAIN)
         if status == 202:
@@ -203,60 +158,10 @@ class Replies:
         elif status != 204:
             self.troubles.append(f"postback {number} was answered {status}")
 
-    async def _status(
+    async def _answer(
         self, client: aiohttp.ClientSession, body: bytes, headers: Mapping[str, str]
     ) -> int | None:
-        url, timeout = (
-            f"http://127.0.0.1:{self._way.port()}/",
-            aiohttp.ClientTimeout(self._scale.silence),
-        )
-        try:
-            async with client.post(url, data=body, headers=headers, timeout=timeout) as response:
-                await response.read()
-                return response.status
-        except (aiohttp.ClientError, TimeoutError):
-            return None
-
-
-class Line:
-    """A user's socket, given up when nothing comes for too long."""
-
-    def __init__(self, socket: RawWebSocket, deadline: asyncio.Timeout, silence: float) -> None:
-        """Put *deadline* off by so many seconds of *silence* with each frame on *socket*."""
-        self._socket = socket
-        self._deadline = deadline
-        self._silence = silence
-
-    async def say(self, frame: Mapping[str, Any]) -> None:
-        """Send a frame."""
-        await self._socket.send(TEXT, json.encode(frame))
-
-    async def hear(self) -> bytes | None:
-        """Return the next text; None once the server has closed."""
-        while True:
-            opcode, payload = await self._receive()
-            if opcode == TEXT:
-                return payload
-            if opcode == PING:
-                await self._socket.send(PONG, payload)
-            elif opcode == CLOSE:
-                await self._socket.send(CLOSE, payload[:2])
-                await self._socket.ended()
-                return None
-
-    async def close(self) -> list[bytes]:
-        """Close, and return the texts that came before the answer to that."""
-        await self._socket.send(CLOSE, pack("!H", 1000))
-        texts = []
-        while (received := await self._receive())[0] != CLOSE:
-            if received[0] == TEXT:
-                texts.append(received[1])
-        return texts
-
-    async def _receive(self) -> tuple[int, bytes]:
-        received = await self._socket.receive()
-        self._deadline.reschedule(asyncio.get_running_loop().time() + self._silence)
-        return received
+        return await post(client, self._way.port(), body, headers, self._scale.silence)
 
 
 class Visitor(ABC):
@@ -295,7 +200,7 @@ class Visitor(ABC):
         try:
             async with (
                 asyncio.timeout(silence) as deadline,
-                self._way.socket(self._session, self.upgrade) as socket,
+                opened(self._way.port(), self._session, self.upgrade) as socket,
             ):
                 return await self._stay(Line(socket, deadline, silence), messages)
         except TimeoutError:
@@ -371,31 +276,18 @@ class V1Listener(Listener):
     def __init__(self, replies: Replies, way: Way, scale: Scale) -> None:
         """Listen for *replies*, as a `Visitor`."""
         super().__init__(replies, way, scale)
-        self._open = {"type": "open", "last": ""}
+        self._heard = Heard()
+        self.came, self.troubles = self._heard.came, self._heard.troubles
 
     async def _stay(self, line: Line, messages: int) -> bool:
-        await line.say(self._open)
+        line.say(self._heard.open)
         enough = len(self.came) + messages
         while len(self.came) < enough:
             if (text := await line.hear()) is None:
                 return False
-            self._take(json.decode(text))
+            self._heard.take(json.decode(text))
         await line.close()  # what still comes is not looked at, so it has to come again
         return False
-
-    def _take(self, frame: dict[str, Any]) -> None:
-        match frame:
-            case {"type": "message", "id": str(last), "data": {"n": int(number)}}:
-                self._open["last"] = last
-                self.came.append(number)
-            case {"type": "hello", "token": str(token), "resumed": resumed}:
-                if "token" in self._open and not resumed:
-                    self.troubles.append(f"not resumed: {frame['why']}")
-                self._open["token"] = token
-            case {"type": "heartbeat"}:
-                pass
-            case _:
-                self.troubles.append(f"unexpected: {frame}")
 
 
 class Talker(Visitor):
@@ -407,19 +299,19 @@ class Talker(Visitor):
         """Talk, as a `Visitor`."""
         super().__init__(session, way, scale)
         self._open = {"type": "open"}
-        self._said = 0
-        self._unacknowledged: dict[int, None] = {}  # in order
+        self._said = Said(self.counts)
+        self.troubles = self._said.troubles
 
     @property
     def _acknowledged(self) -> int:
-        return self._said - len(self._unacknowledged)
+        return self._said.count - len(self._said.unacknowledged)
 
     def done(self) -> bool:
         """Tell whether all is said and acknowledged."""
         return self._acknowledged == self._scale.messages
 
     async def _stay(self, line: Line, messages: int) -> bool:
-        await line.say(self._open)
+        line.say(self._open)
         enough = self._acknowledged + messages
         while self._acknowledged < enough and not self.done():
             if (text := await line.hear()) is None:
@@ -432,35 +324,16 @@ class Talker(Visitor):
         match frame:
             case {"type": "hello", "token": str(token)}:
                 self._open["token"] = token
-                await self._say_again(line)
-            case {"type": "ack", "cid": str(cid), "ok": True}:
-                self._unacknowledged.pop(int(cid), None)
-                await self._say_more(line)
-            case {"type": "ack", "cid": str(cid), "retry": True}:
-                # What is behind the first one is refused for its sake.
-                if int(cid) == next(iter(self._unacknowledged), None):
-                    await asyncio.sleep(AGAIN)
-                    await self._say_again(line)
+                self._said.say_again(line)
+            case {"type": "ack"}:
+                await self._said.take(line, frame)
             case {"type": "typing" | "heartbeat"}:
                 pass
             case _:
                 self.troubles.append(f"unexpected: {frame}")
-
-    async def _say_again(self, line: Line) -> None:
-        for number in self._unacknowledged:
-            self.counts["messages said again"] += 1
-            await self._say(line, number)
-        await self._say_more(line)
-
-    async def _say_more(self, line: Line) -> None:
-        while self._said < self._scale.messages and len(self._unacknowledged) < WINDOW:
-            number = self._said
-            self._said += 1
-            self._unacknowledged[number] = None
-            await self._say(line, number)
-
-    async def _say(self, line: Line, number: int) -> None:
-        await line.say({"type": "message", "cid": str(number), "message": f"number {number}"})
+        unacknowledged = self._said.unacknowledged
+        while self._said.count < self._scale.messages and len(unacknowledged) < WINDOW:
+            self._said.say(line)
 
 
 class Bot:

@@ -7,7 +7,8 @@ from random import Random
 
 import pytest
 
-from benchmarks.recovery import Scale, Verdict, recovers
+from benchmarks.recovery import Scale, recovers
+from benchmarks.verdict import Verdict
 from tests.fault_proxy import FaultProxy, Faults, Kind
 from tests.redis_server import free_port
 
