@@ -175,7 +175,7 @@ def _listen(app: web.Application, host: str, port: int) -> socket.socket:
     except OSError as exc:
         reason = (exc.strerror or "no such address").lower()
         raise AddressUnavailable(f"can't listen on {host}, port {port}: {reason}") from exc
-    # Sockets that are accepted inherit all this; asyncio sets no TCP_NODELAY for those, uvloop does.
+    # Sockets that are accepted inherit all this. (For those asyncio itself sets no TCP_NODELAY.)
     limits = app[keys.LIMITS]
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.send_buffer)
