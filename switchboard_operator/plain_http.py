@@ -34,6 +34,12 @@ _NOT_PLAIN: Final = frozenset(
         "upgrade",
     )
 )
+# A plus sign would stand for a space.
+_UPGRADE_LINE: Final = re.compile(
+    rb"GET /(?:\?session=([A-Za-z0-9._:@/=-]{1,128}))? HTTP/1\.1\r\n"
+)
+_KEY: Final = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes in base64
+_NOT_BARE: Final = frozenset(("content-length", "cookie"))
 _STATUS_LINES: Final = {each: f"HTTP/1.1 {each.value} {each.phrase}\r\n" for each in HTTPStatus}
 
 
@@ -52,6 +58,18 @@ class Post(NamedTuple):
     size: int
 
 
+class Upgrade(NamedTuple):
+    """
+    A GET of `/` that asks for a WebSocket, *size* bytes in all, for a *session* or for "".
+
+    The names of its fields are in lower case.
+    """
+
+    session: str
+    fields: Mapping[str, str]
+    size: int
+
+
 def recognise(data: bytes | bytearray, most: int) -> Post | Verdict:
     """Look for a POST at the start of *data*; its body has 1 to *most* bytes."""
     end = data.find(_HEAD_END, 0, MOST_HEAD)
@@ -65,6 +83,29 @@ def recognise(data: bytes | bytearray, most: int) -> Post | Verdict:
     if len(data) < start + length:
         return Verdict.MORE
     return Post(tuple(fields.items()), bytes(data[start : start + length]), start + length)
+
+
+def recognise_upgrade(data: bytes | bytearray) -> Upgrade | Verdict:
+    """Look for a whole upgrade at the start of *data*; who has a cookie is somebody else's."""
+    line, end = _UPGRADE_LINE.match(data), data.find(_HEAD_END, 0, MOST_HEAD)
+    if line is None or end < 0:
+        return Verdict.OTHER
+    fields = _fields(data[line.end() : end + 2])
+    if not _asks_for_websocket(fields):
+        return Verdict.OTHER
+    return Upgrade((line[1] or b"").decode(), fields, end + len(_HEAD_END))
+
+
+def _asks_for_websocket(fields: Mapping[str, str]) -> bool:
+    return (
+        fields.get("upgrade", "").lower() == "websocket"
+        and "upgrade" in fields.get("connection", "").lower().split(", ")
+        and fields.get("sec-websocket-version") == "13"
+        and _KEY.fullmatch(fields.get("sec-websocket-key", "")) is not None
+        and "host" in fields
+        and _NOT_PLAIN.intersection(fields) == {"upgrade"}
+        and _NOT_BARE.isdisjoint(fields)
+    )
 
 
 def _fields(lines: bytes | bytearray) -> dict[str, str]:

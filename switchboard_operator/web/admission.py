@@ -1,6 +1,6 @@
 """Who may open a socket, and as which user: origin, room, session and cookie."""
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp_session import Session
 from aiohttp_session.cookie_storage import EncryptedCookieStorage
 
@@ -56,15 +56,26 @@ class Admission:
             for secure in (False, True)
         }
 
-    def check_origin(self, request: web.Request) -> None:
+    def check_origin(self, origin: str | None, host: str) -> None:
         """
         Let in pages of the origins allowed, our own, and apps, which send no origin.
+
+        *host* is what the client takes us for, with its port.
 
         Raises:
             UpgradeRefused: the origin is another one.
         """
-        if not self._any_origin and not self._is_trusted(request):
+        if not self._any_origin and not self._is_trusted(origin, host):
             raise UpgradeRefused("origin_not_allowed", "this origin may not connect", status=403)
+
+    def session_named(self, session: str) -> str | None:
+        """
+        Return the session of an upgrade that names it and brings no cookie, None for none.
+
+        Raises:
+            UpgradeRefused: it is malformed or not the client's to use.
+        """
+        return sessions.choose([session], None, clients_choose=self._clients_choose)
 
     async def session_asked(self, request: web.Request) -> str | None:
         """
@@ -87,7 +98,7 @@ class Admission:
         Raises:
             UpgradeRefused: the id asked for is malformed or not the client's to use.
         """
-        trusted = self._is_trusted(request)
+        trusted = self._trusts(request)
         cookie = await self._cookie(request) if trusted else None
         proven = cookie.get("id") if cookie is not None else None
         asked = request.query.getall("session", [])
@@ -106,7 +117,7 @@ class Admission:
         await self._cookies[_is_https(request)].save_session(request, response, cookie)
 
     async def _proven(self, request: web.Request) -> str | None:
-        cookie = await self._cookie(request) if self._is_trusted(request) else None
+        cookie = await self._cookie(request) if self._trusts(request) else None
         return cookie.get("id") if cookie is not None else None
 
     async def _cookie(self, request: web.Request) -> Session:
@@ -115,13 +126,15 @@ class Admission:
         except (ValueError, OverflowError):  # bytes that no cookie of ours has
             return await self._cookies[False].new_session()
 
-    def _is_trusted(self, request: web.Request) -> bool:
-        """Tell whether the origin is absent, ours or listed by name: only then cookies count."""
-        origin = request.headers.get("Origin")
+    def _trusts(self, request: web.Request) -> bool:
+        return self._is_trusted(request.headers.get(hdrs.ORIGIN), request.host)
+
+    def _is_trusted(self, origin: str | None, host: str) -> bool:
+        """Tell whether *origin* is absent, ours or listed by name: only then cookies count."""
         if origin is None:
             return True
         own = origin.partition("://")[2]
-        return origin.lower() in self._listed or (own != "" and own.lower() == request.host.lower())
+        return origin.lower() in self._listed or (own != "" and own.lower() == host.lower())
 
 
 def _is_https(request: web.Request) -> bool:

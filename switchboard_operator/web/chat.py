@@ -1,5 +1,6 @@
 """The WebSocket endpoint: let a user in, and see to the socket until it is closed."""
 
+from collections.abc import Iterable
 from functools import partial
 
 from aiohttp import hdrs, web
@@ -11,6 +12,7 @@ from switchboard_operator.frames import Wire
 from switchboard_operator.web import handshake, keys
 from switchboard_operator.web.classic import ClassicTalk
 from switchboard_operator.web.conversation import Conversation, Talk
+from switchboard_operator.web.handshake import Link
 from switchboard_operator.web.pages import index
 from switchboard_operator.web.v1 import V1Talk
 from switchboard_operator.web.websocket import WebSocket
@@ -31,16 +33,17 @@ async def chat(request: web.Request) -> web.StreamResponse:
         raise UpgradeRefused("draining", "this instance is shutting down", status=503)
     app[keys.ROOM].take()
     try:
-        app[keys.ADMISSION].check_origin(request)
-        await (_let_in_v1 if _speaks_v1(request) else _let_in_classic)(request)
+        app[keys.ADMISSION].check_origin(request.headers.get(hdrs.ORIGIN), request.host)
+        offers = request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, [])
+        await (_let_in_v1 if speaks_v1(offers) else _let_in_classic)(request)
     except BaseException:
         app[keys.ROOM].give_back()
         raise
     return handshake.HandedOver()
 
 
-def _speaks_v1(request: web.Request) -> bool:
-    offers = request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, [])
+def speaks_v1(offers: Iterable[str]) -> bool:
+    """Tell whether v1 is among what the *offers* of an upgrade, lists of formats, name."""
     return any(
         offer.strip() == server_frames_v1.SUBPROTOCOL
         for line in offers
@@ -56,10 +59,9 @@ async def _let_in_classic(request: web.Request) -> None:
     cookies = web.Response()
     if cookie is not None:
         await admission.set_cookie(request, cookies, cookie)
-    link = _upgrade(request, handshake.answer(accept, None, cookies))
-    connection = _connection(app, link[0], frames.CLASSIC)
-    connection.join(session, after=None)
-    _begin(app, connection, link, ClassicTalk(app, connection))
+    link = handshake.take_link(request)
+    link.transport.write(handshake.answer(accept, None, cookies))
+    begin_classic(app, link, session)
 
 
 async def _let_in_v1(request: web.Request) -> None:
@@ -67,30 +69,35 @@ async def _let_in_v1(request: web.Request) -> None:
     app = request.app
     accept = handshake.accept_key(request)
     session = await app[keys.ADMISSION].session_asked(request)
-    answer = handshake.answer(accept, server_frames_v1.SUBPROTOCOL, web.Response())
-    link = _upgrade(request, answer)
-    connection = _connection(app, link[0], server_frames_v1.V1)
-    _begin(app, connection, link, V1Talk(app, connection, session))
+    link = handshake.take_link(request)
+    link.transport.write(handshake.answer(accept, server_frames_v1.SUBPROTOCOL))
+    begin_v1(app, link, session)
 
 
-_Link = tuple[WebSocket, bytes]  # a socket, and what its client has sent already
+def begin_classic(app: web.Application, link: Link, session: str) -> None:
+    """Talk in the classic format, as *session*, on a link that is a WebSocket now."""
+    connection, socket = _connection(app, link, frames.CLASSIC)
+    connection.join(session, after=None)
+    _begin(app, connection, socket, ClassicTalk(app, connection), link.early)
 
 
-def _upgrade(request: web.Request, answer: bytes) -> _Link:
-    transport, early = handshake.take_link(request)
-    transport.write(answer)
-    return WebSocket(transport, request.app[keys.FRAME_READERS]), early
+def begin_v1(app: web.Application, link: Link, session: str | None) -> None:
+    """Talk in the format of v1; *session* was asked for in the upgrade, if any was."""
+    connection, socket = _connection(app, link, server_frames_v1.V1)
+    _begin(app, connection, socket, V1Talk(app, connection, session), link.early)
 
 
-def _connection(app: web.Application, socket: WebSocket, wire: Wire) -> Connection:
+def _connection(app: web.Application, link: Link, wire: Wire) -> tuple[Connection, WebSocket]:
+    socket = WebSocket(link.transport, app[keys.FRAME_READERS])
     connection = Connection(socket, wire, app[keys.BROKER].mailbox, app[keys.LIMITS])
     connection.replayed = app[keys.METRICS].replayed
-    return connection
+    return connection, socket
 
 
-def _begin(app: web.Application, connection: Connection, link: _Link, talk: Talk) -> None:
+def _begin(
+    app: web.Application, connection: Connection, socket: WebSocket, talk: Talk, early: bytes
+) -> None:
     """Keep a connection in the table from now on, and until its conversation is over."""
-    socket, early = link
     app[keys.CONNECTIONS].add(connection)
     app[keys.METRICS].opens.inc()
     conversation = Conversation(app, connection, socket, talk, partial(_over, app, connection))

@@ -4,12 +4,20 @@ import asyncio
 import binascii
 import hashlib
 from base64 import b64decode, b64encode
+from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _KEY_BYTES = 16
 _VERSIONS = frozenset({"13", "8", "7"})  # the latter are drafts that differ in nothing used here
+
+
+class Link(NamedTuple):
+    """What becomes a WebSocket: a transport, and what the client has sent since the upgrade."""
+
+    transport: asyncio.Transport
+    early: bytes
 
 
 class HandedOver(web.StreamResponse):
@@ -38,12 +46,19 @@ def accept_key(request: web.Request) -> str:
         is_key = False
     if not is_key:
         raise web.HTTPBadRequest
+    return accepted(key)
+
+
+def accepted(key: str) -> str:
+    """Return what answers *key*, which is valid."""
     digest = hashlib.sha1(key.encode() + _GUID.encode()).digest()  # noqa: S324 - the RFC's choice
     return b64encode(digest).decode()
 
 
-def answer(accept: str, subprotocol: str | None, cookies: web.StreamResponse) -> bytes:
-    """Return the response that opens the socket, with the *cookies* set on a response."""
+def answer(
+    accept: str, subprotocol: str | None, cookies: web.StreamResponse | None = None
+) -> bytes:
+    """Return the response that opens the socket, with the *cookies* set on another response."""
     lines = [
         "HTTP/1.1 101 Switching Protocols",
         "Upgrade: websocket",
@@ -52,15 +67,14 @@ def answer(accept: str, subprotocol: str | None, cookies: web.StreamResponse) ->
     ]
     if subprotocol is not None:
         lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
-    lines += (
-        f"Set-Cookie: {cookie.output(header='').strip()}" for cookie in cookies.cookies.values()
-    )
+    for cookie in cookies.cookies.values() if cookies is not None else ():
+        lines.append(cookie.output(header="Set-Cookie:"))
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-def take_link(request: web.Request) -> tuple[asyncio.Transport, bytes]:
+def take_link(request: web.Request) -> Link:
     """
-    Take the link from aiohttp, with what the client has sent since the upgrade.
+    Take the link of an upgrade from aiohttp.
 
     aiohttp keeps four times as much for an open request as an idle socket needs. It is told that
     the link is lost, which ends all that it does about it.
@@ -74,4 +88,4 @@ def take_link(request: web.Request) -> tuple[asyncio.Transport, bytes]:
     early = protocol._message_tail  # aiohttp, which is pinned, has no public way to tell
     protocol.transport = None  # else it would close it
     protocol.connection_lost(None)
-    return transport, early
+    return Link(transport, early)
