@@ -27,19 +27,20 @@ class Doorstep(asyncio.Protocol):
         porter: Porter,
         limits: Limits,
         aiohttp: Callable[[], asyncio.Protocol],
-        left: "Callable[[Doorstep], None]",
+        there: "set[Doorstep]",
     ) -> None:
-        """Give *porter* what comes, else what *aiohttp* makes; call *left* when it is over here."""
+        """Give *porter* what comes, else what *aiohttp* makes; be *there* in between."""
         self._porter = porter
         self._limits = limits
         self._aiohttp = aiohttp
-        self._left = left
+        self._there = there
         self._loop = asyncio.get_running_loop()
         self._ours = False  # neither lost nor aiohttp's
         self._waiting = bytearray()
         self._begun = False  # some of a request is here, and the time for the rest is running
         self._due: asyncio.Future[Receipt] | None = None  # what the next answer is about
         self._closing = False
+        self._over: asyncio.Future[None] | None = None
         self._clogged = False  # our answers are not read
         self._paused = False  # nor are requests, since too many wait
         self._alarm = Alarm(self._time_is_up)
@@ -48,6 +49,7 @@ class Doorstep(asyncio.Protocol):
         """Wait for the first request."""
         self._transport = cast(asyncio.Transport, transport)
         self._ours = True
+        self._there.add(self)
         self._alarm.set(self._limits.keep_alive)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever the cause
@@ -74,11 +76,13 @@ class Doorstep(asyncio.Protocol):
         self._clogged = False
         self._proceed()
 
-    def close(self) -> None:
-        """Take no more, and end as soon as nothing is due."""
+    def close(self) -> asyncio.Future[None]:
+        """Take no more, and end as soon as nothing is due; the future is done then."""
         self._closing = True
         if self._due is None:
             self._transport.close()
+        self._over = self._loop.create_future()
+        return self._over
 
     def abort(self) -> None:
         """End at once."""
@@ -155,4 +159,6 @@ class Doorstep(asyncio.Protocol):
     def _leave(self) -> None:
         self._ours, self._paused = False, False
         self._waiting.clear()
-        self._left(self)
+        self._there.discard(self)
+        if self._over is not None:
+            self._over.set_result(None)
