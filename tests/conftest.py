@@ -1,7 +1,10 @@
 """Fixtures that most tests share."""
 
+import asyncio
+import functools
+import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -9,6 +12,7 @@ import hypothesis
 import pytest
 import pytest_asyncio
 import structlog
+import uvloop
 
 from switchboard_operator.limits import Limits
 from tests.fakes import FakeConcierge
@@ -16,6 +20,31 @@ from tests.raw import RawWebSocket
 from tests.redis_server import RedisServer, redis_server
 from tests.session_api import running
 from tests.switchboards import Switchboard, switchboard
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run every coroutine on the loop that is shipped."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let a coroutine that hangs fail by its name, before pytest-timeout ends its worker."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            marker = item.get_closest_marker("timeout")
+            seconds = float(marker.args[0] if marker else item.config.getini("timeout"))
+            item.obj = _bounded(item.obj, 0.9 * seconds)
+
+
+def _bounded(
+    test: Callable[..., Coroutine[Any, Any, None]], seconds: float
+) -> Callable[..., Coroutine[Any, Any, None]]:
+    @functools.wraps(test)
+    async def bounded(*arguments: Any, **fixtures: Any) -> None:
+        async with asyncio.timeout(seconds):
+            await test(*arguments, **fixtures)
+
+    return bounded
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ class Proxy:
         self, client: asyncio.StreamReader, there: asyncio.StreamWriter, back: asyncio.StreamWriter
     ) -> None:
         with suppress(ConnectionError):
-            while data := await client.read(65536):
+            while (data := await client.read(65536)) and not there.is_closing():
                 if b"SUBSCRIBE" in data:
                     self._subscribers.add(back)
                 there.write(data)
@@ -42,7 +42,7 @@ class Proxy:
         with suppress(ConnectionError):
             while data := await server.read(65536):
                 await self._answers.wait()
-                if back not in self._deafened:
+                if back not in self._deafened and not back.is_closing():
                     back.write(data)
                     await back.drain()
         back.close()

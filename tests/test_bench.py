@@ -22,6 +22,7 @@ from benchmarks.bench.bot import addressees, write_requests
 from benchmarks.bench.figures import Tally, median_of_ratios, percentile
 from benchmarks.bench.load import Events, Plan, Received, Sent, build, load
 from benchmarks.bench.rounds import latencies_of, tally_of
+from tests.raw import hang_up
 from tests.switchboards import ROOT
 
 Sockets = dict[str, web.WebSocketResponse]
@@ -335,8 +336,8 @@ class TestGenerator:
             user = sockets.pop(postback["to"])
             if postback["n"] % 2:
                 await user.close(code=1012)
-            elif (transport := user.get_extra_info("socket")) is not None:
-                transport.shutdown(2)
+            else:
+                hang_up(user)
 
         plan = replace(POSTING, until_closed=True)
 

@@ -274,6 +274,9 @@ async def test_a_session_with_too_many_sockets_loses_the_one_silent_for_longest(
 ) -> None:
     async with switchboard(concierge.url, Limits(sockets_per_session=3, close=0.2)) as board:
         sockets = [await open_raw(board.url, TARGET) for _ in range(3)]
+        loop = asyncio.get_running_loop()
+        opened_at = loop.time()
+        await eventually(lambda: loop.time() > opened_at)  # uvloop's clock ticks by the millisecond
         await sockets[0].send(PING, b"I am here")
         assert await sockets[0].receive() == (PONG, b"I am here")
 

@@ -118,10 +118,11 @@ Pair = tuple[Switchboard, Switchboard]
 
 @pytest.fixture
 async def pair(concierge: FakeConcierge, redis: RedisServer) -> AsyncIterator[Pair]:
-    """Two switchboards on one Redis."""
+    """Two switchboards on one Redis, whose mailboxes forget nothing while a user is away."""
+    on_redis = {"REDISCLOUD_URL": redis.url, "MAILBOX_SIZE": "10000"}
     async with (
-        switchboard(concierge.url, SWIFT, REDISCLOUD_URL=redis.url) as first,
-        switchboard(concierge.url, SWIFT, REDISCLOUD_URL=redis.url) as second,
+        switchboard(concierge.url, SWIFT, **on_redis) as first,
+        switchboard(concierge.url, SWIFT, **on_redis) as second,
     ):
         await ready(first)
         await ready(second)

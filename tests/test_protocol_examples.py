@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from socket import SHUT_RDWR
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -45,7 +44,7 @@ from tests.documents import (
     valid,
 )
 from tests.fakes import SECRET, FakeConcierge, Incoming
-from tests.raw import RawWebSocket
+from tests.raw import RawWebSocket, hang_up
 from tests.redis_server import RedisServer, free_port, redis_server
 from tests.switchboards import (
     ROOT,
@@ -1001,9 +1000,7 @@ class TextSocket:
         self._due.put_nowait(json.dumps(frame))
 
     def cut(self) -> None:
-        link = self.ws.get_extra_info("socket")
-        if link is not None:  # and it has not ended before
-            link.shutdown(SHUT_RDWR)
+        hang_up(self.ws)
 
     async def receive(self, seconds: float) -> Any:
         message = await self.ws.receive(timeout=seconds)

@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import Callable
 from typing import Any, Self
 
 import aiohttp
 from aiohttp.client import ClientWebSocketResponse
 
+from tests.raw import hang_up
 from tests.switchboards import Switchboard
 
 Frame = dict[str, Any]
@@ -78,7 +78,7 @@ class V1Client:
 
     async def vanish(self) -> None:
         """End the link without a Close frame."""
-        self.ws.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+        hang_up(self.ws)
         await self._reader
 
     @property
