@@ -35,9 +35,7 @@ _NOT_PLAIN: Final = frozenset(
     )
 )
 # A plus sign would stand for a space.
-_UPGRADE_LINE: Final = re.compile(
-    rb"GET /(?:\?session=([A-Za-z0-9._:@/=-]{1,128}))? HTTP/1\.1\r\n"
-)
+_UPGRADE_LINE: Final = re.compile(rb"GET /(?:\?session=([A-Za-z0-9._:@/=-]{1,128}))? HTTP/1\.1\r\n")
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes in base64
 _NOT_BARE: Final = frozenset(("content-length", "cookie"))
 _STATUS_LINES: Final = {each: f"HTTP/1.1 {each.value} {each.phrase}\r\n" for each in HTTPStatus}

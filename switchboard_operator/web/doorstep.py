@@ -10,6 +10,7 @@ from switchboard_operator.limits import Limits
 from switchboard_operator.plain_http import Verdict
 from switchboard_operator.web.alarm import Alarm
 from switchboard_operator.web.porter import Porter
+from switchboard_operator.web.upgrades import Upgrades
 
 
 class Doorstep(asyncio.Protocol):
@@ -25,12 +26,14 @@ class Doorstep(asyncio.Protocol):
     def __init__(
         self,
         porter: Porter,
+        upgrades: Upgrades,
         limits: Limits,
         aiohttp: Callable[[], asyncio.Protocol],
         there: "set[Doorstep]",
     ) -> None:
-        """Give *porter* what comes, else what *aiohttp* makes; be *there* in between."""
+        """Leave to what *aiohttp* makes what neither *porter* nor *upgrades* take; be *there*."""
         self._porter = porter
+        self._upgrades = upgrades
         self._limits = limits
         self._aiohttp = aiohttp
         self._there = there
@@ -100,6 +103,9 @@ class Doorstep(asyncio.Protocol):
             (self._transport.pause_reading if crowded else self._transport.resume_reading)()
 
     def _step(self) -> None:
+        if self._waiting.startswith(b"GET"):
+            self._let_in()
+            return
         took = self._porter.take(self._waiting)
         if took is Verdict.OTHER:
             self._hand_over()
@@ -108,6 +114,14 @@ class Doorstep(asyncio.Protocol):
         elif not self._begun:
             self._begun = True
             self._alarm.set(self._limits.doorstep_patience)
+
+    def _let_in(self) -> None:
+        """Let a user in, or leave it to aiohttp what this is; we have no part in it any more."""
+        if self._upgrades.take(self._waiting, self._transport) is Verdict.OTHER:
+            self._hand_over()
+        else:
+            self._leave()
+            self._alarm.cancel()
 
     def _await(self, published: asyncio.Future[Receipt]) -> None:
         self._due = published

@@ -8,6 +8,7 @@ from aiohttp import web
 from switchboard_operator.web import keys
 from switchboard_operator.web.doorstep import Doorstep
 from switchboard_operator.web.porter import Porter
+from switchboard_operator.web.upgrades import Upgrades
 
 
 class Doorsteps:
@@ -17,12 +18,13 @@ class Doorsteps:
         """Take postbacks for *app*, which is running; *aiohttp* makes protocols for the rest."""
         self._limits = app[keys.LIMITS]
         self._porter = Porter(app)
+        self._upgrades = Upgrades(app)
         self._aiohttp = aiohttp
         self._there: set[Doorstep] = set()
 
     def __call__(self) -> Doorstep:
         """Return the protocol of a connection that comes in."""
-        return Doorstep(self._porter, self._limits, self._aiohttp, self._there)
+        return Doorstep(self._porter, self._upgrades, self._limits, self._aiohttp, self._there)
 
     async def close(self) -> None:
         """End what is idle, and wait a while for the answers that are due."""

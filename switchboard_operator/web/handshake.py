@@ -67,8 +67,8 @@ def answer(
     ]
     if subprotocol is not None:
         lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
-    for cookie in cookies.cookies.values() if cookies is not None else ():
-        lines.append(cookie.output(header="Set-Cookie:"))
+    set_cookies = cookies.cookies.values() if cookies is not None else ()
+    lines += [cookie.output(header="Set-Cookie:") for cookie in set_cookies]
     return "\r\n".join([*lines, "", ""]).encode()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import structlog
 from aiohttp import web
 
 from switchboard_operator import plain_http, server_frames_v1
@@ -9,6 +10,8 @@ from switchboard_operator.errors import UpgradeRefused
 from switchboard_operator.plain_http import Upgrade, Verdict
 from switchboard_operator.web import chat, handshake, keys
 from switchboard_operator.web.handshake import Link
+
+log = structlog.get_logger()
 
 
 class Upgrades:
@@ -23,7 +26,6 @@ class Upgrades:
         self._app = app
         self._admission = app[keys.ADMISSION]
         self._room = app[keys.ROOM]
-        self._draining = app[keys.DRAINING]
 
     def take(self, data: bytes | bytearray, transport: asyncio.Transport) -> Verdict | None:
         """Open the socket that is asked for at the start of *data*; None if that is done."""
@@ -31,7 +33,7 @@ class Upgrades:
         if isinstance(upgrade, Verdict):
             return upgrade
         is_v1 = chat.speaks_v1((upgrade.fields.get("sec-websocket-protocol", ""),))
-        if self._draining.is_set() or not (is_v1 or upgrade.session):
+        if self._app[keys.DRAINING].is_set() or not (is_v1 or upgrade.session):
             return Verdict.OTHER
         try:
             self._admission.check_origin(upgrade.fields.get("origin"), upgrade.fields["host"])
@@ -44,9 +46,14 @@ class Upgrades:
 
     def _open(self, upgrade: Upgrade, link: Link, session: str | None, *, is_v1: bool) -> None:
         accept = handshake.accepted(upgrade.fields["sec-websocket-key"])
-        if is_v1:
-            link.transport.write(handshake.answer(accept, server_frames_v1.SUBPROTOCOL))
-            chat.begin_v1(self._app, link, session)
-        elif session is not None:
-            link.transport.write(handshake.answer(accept, None))
-            chat.begin_classic(self._app, link, session)
+        try:
+            if is_v1:
+                link.transport.write(handshake.answer(accept, server_frames_v1.SUBPROTOCOL))
+                chat.begin_v1(self._app, link, session)
+            elif session is not None:
+                link.transport.write(handshake.answer(accept, None))
+                chat.begin_classic(self._app, link, session)
+        except Exception:  # a bug, which costs this user the socket and nobody else anything
+            log.exception("upgrade failed")
+            self._app[keys.METRICS].task_failures.inc()
+            link.transport.abort()
