@@ -70,6 +70,10 @@ class Connections:
         """Return the connections of *session*, oldest first."""
         return tuple(self._by_session.get(session, ()))
 
+    def has(self, session: str) -> bool:
+        """Tell whether there is any connection of *session*."""
+        return session in self._by_session
+
     async def emptied(self) -> None:
         """Wait until there is no connection."""
         while len(self):

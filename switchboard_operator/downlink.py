@@ -24,6 +24,10 @@ class Downlink:
         for connection in self._connections:
             connection.fall_behind()
 
+    def has(self, session: str) -> bool:
+        """Tell whether there is any socket of *session* here."""
+        return self._connections.has(session)
+
     def sockets_of(self, session: str) -> int:
         """Return how many sockets of *session* are here."""
         return sum(not connection.closing for connection in self._connections.of(session))

@@ -1,6 +1,7 @@
 """The two things that are carried: user messages to the Concierge, postbacks to users."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -17,8 +18,7 @@ _WHITE_SPACE: Final = b" \t\n\r"
 
 # The tag is read at the head of the bytes, never from parsed JSON, in which a later key wins.
 _TAG: Final = re.compile(
-    rb'(?P<head>[ \t\n\r]*\{)"switchboard":"'
-    rb'(?:(?P<epoch>[0-9a-z]{1,16}):(?P<number>[1-9][0-9]{0,14}))?",'
+    rb'([ \t\n\r]*\{)"switchboard":"(?:([0-9a-z]{1,16}):([1-9][0-9]{0,14}))?",'
 )
 _LIKE_A_TAG: Final = re.compile(rb'[ \t\n\r]*\{"switchboard":"')
 _NO_TAG: Final = b'"switchboard":"",'
@@ -110,21 +110,36 @@ def is_array(body: bytes) -> bool:
     return body.lstrip(_WHITE_SPACE)[:1] == _ARRAY_START
 
 
-def parse_broadcast(data: bytes, *, max_bytes: int) -> Delivery:
+def parse_broadcast(
+    data: bytes, *, max_bytes: int, wanted: Callable[[str], bool]
+) -> Delivery | None:
     """
     Read what somebody published for all instances: a postback, byte for byte, perhaps tagged.
 
-    *max_bytes* bounds it; what is longer comes from no instance.
+    *max_bytes* bounds it without its tag; what is longer comes from no instance. None: it is one,
+    but its session is not *wanted*, as most are not where there are many instances.
 
     Raises:
         PostbackRefused: it isn't one.
     """
+    if len(data) > max_bytes:
+        _check_size(_cut(data)[0], max_bytes)
+    # With its tag, since that makes no object of what is none, nor the other way round.
+    session = _address(data)
+    if not wanted(session):
+        return None
+    body, mark = _cut(data)
+    return Delivery(session, body, mark)
+
+
+def _cut(data: bytes) -> tuple[bytes, Mark | None]:
+    """Return what was tagged, and the mark in its tag."""
     match = _TAG.match(data)
     if match is None:
-        return Delivery(_session_of(data, max_bytes), data, None)
-    body = data[: match.end("head")] + data[match.end() :]
-    mark = Mark(match["epoch"].decode(), int(match["number"])) if match["epoch"] else None
-    return Delivery(_session_of(body, max_bytes), body, mark)
+        return data, None
+    head, epoch, number = match.groups()
+    mark = Mark(epoch.decode(), int(number)) if epoch else None
+    return head + data[match.end() :], mark
 
 
 def untagged(body: bytes) -> bytes:
@@ -141,8 +156,16 @@ def tag_place(body: bytes) -> int:
 
 
 def _session_of(body: bytes, max_bytes: int) -> str:
+    _check_size(body, max_bytes)
+    return _address(body)
+
+
+def _check_size(body: bytes, max_bytes: int) -> None:
     if len(body) > max_bytes:
         raise PostbackRefused("too_large", f"a postback is at most {max_bytes} bytes", status=413)
+
+
+def _address(body: bytes) -> str:
     session = _decoded(_addressed, body).to
     if not sessions.is_valid(session):
         raise _bad("to is not a session id")

@@ -38,6 +38,7 @@ class Ear:
         self.heard: list[Delivery] = []
         self.resyncs = 0
         self.sockets: dict[str, int] = {}
+        self.elsewhere: set[str] = set()  # sessions nobody of whom is here
         self._changed = asyncio.Event()
 
     def deliver(self, delivery: Delivery) -> None:
@@ -46,6 +47,9 @@ class Ear:
 
     def resync(self) -> None:
         self.resyncs += 1
+
+    def has(self, session: str) -> bool:
+        return session not in self.elsewhere
 
     def sockets_of(self, session: str) -> int:
         return self.sockets.get(session, 0)

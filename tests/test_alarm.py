@@ -1,85 +1,54 @@
-"""A time-out that moves: when it rings, and when not."""
+"""A task that sleeps until there is something to do, or for so long."""
 
 import asyncio
 
-from switchboard_operator.web.alarm import Alarm
+from switchboard_operator.broker.alarm import Alarm
 
 
-class Bell:
-    """Keeps when its alarm rang."""
+async def test_a_ring_wakes_who_sleeps() -> None:
+    alarm = Alarm(60)
+    sleeping = asyncio.create_task(alarm.sleep())
+    await asyncio.sleep(0)
 
-    def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.began = self.loop.time()
-        self.rung = asyncio.Event()
-        self.times: list[float] = []
-        self.alarm = Alarm(self.ring)
+    alarm.ring()
+    alarm.ring()
 
-    def ring(self) -> None:
-        self.times.append(self.loop.time() - self.began)
-        self.rung.set()
+    async with asyncio.timeout(5):
+        await sleeping
 
 
-async def test_it_rings_once_at_its_time() -> None:
-    bell = Bell()
-    bell.alarm.set(0.05)
+async def test_who_sleeps_wakes_after_so_long_in_any_case() -> None:
+    alarm = Alarm(0.01)
 
-    await bell.rung.wait()
-    await asyncio.sleep(0.1)
-
-    [rang] = bell.times
-    assert rang >= 0.049
+    async with asyncio.timeout(5):
+        await alarm.sleep()
+        await alarm.sleep()
 
 
-async def test_moved_on_it_rings_at_the_later_time_only() -> None:
-    bell = Bell()
-    bell.alarm.set(0.05)
-    bell.alarm.set(0.2)
+async def test_a_ring_that_wakes_nobody_is_not_remembered() -> None:
+    alarm = Alarm(60)
+    alarm.ring()
+    sleeping = asyncio.create_task(alarm.sleep())
+    for _ in range(3):
+        await asyncio.sleep(0)
 
-    await bell.rung.wait()
+    still = not sleeping.done()
+    alarm.ring()
+    await sleeping
 
-    [rang] = bell.times
-    assert rang >= 0.199
-
-
-async def test_moved_back_it_rings_at_the_earlier_time() -> None:
-    bell = Bell()
-    bell.alarm.set(60)
-    bell.alarm.set(0.05)
-
-    await bell.rung.wait()
-
-    assert len(bell.times) == 1
+    assert still
 
 
-async def test_moved_on_while_it_is_wound_for_less_it_can_be_moved_back_again() -> None:
-    bell = Bell()
-    bell.alarm.set(0.02)
-    bell.alarm.set(60)
-    await asyncio.sleep(0.05)  # it goes off, and is wound up for the minute
-    bell.alarm.set(0.02)
+async def test_a_sleep_that_is_cancelled_leaves_nobody_asleep() -> None:
+    alarm = Alarm(60)
+    sleeping = asyncio.create_task(alarm.sleep())
+    await asyncio.sleep(0)
+    sleeping.cancel()
+    await asyncio.wait({sleeping})
+    again = asyncio.create_task(alarm.sleep())
+    await asyncio.sleep(0)
 
-    await bell.rung.wait()
+    alarm.ring()
+    await again
 
-    assert len(bell.times) == 1
-
-
-async def test_cancelled_it_does_not_ring() -> None:
-    bell = Bell()
-    bell.alarm.set(0.02)
-    bell.alarm.cancel()
-    await asyncio.sleep(0.06)
-
-    assert not bell.times
-
-
-async def test_after_it_rang_it_can_be_set_again() -> None:
-    bell = Bell()
-    bell.alarm.set(0.01)
-    await bell.rung.wait()
-    bell.rung.clear()
-    bell.alarm.set(0.01)
-
-    await bell.rung.wait()
-
-    assert len(bell.times) == 2
+    assert sleeping.cancelled()

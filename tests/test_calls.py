@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from switchboard_operator.broker.calls import FEW, Calls
-from switchboard_operator.broker.link import linker
+from switchboard_operator.broker.linker import linker
 from switchboard_operator.broker.reconnector import ended
 from switchboard_operator.errors import BrokerUnavailable
 from switchboard_operator.limits import Limits

@@ -25,6 +25,14 @@ def parse(body: bytes, max_bytes: int = 1000, max_items: int = 3) -> list[Postba
     return parse_postbacks(body, "key", max_bytes=max_bytes, max_items=max_items)
 
 
+wanted_or_not = pytest.mark.parametrize("wanted", [True, False], ids=["wanted", "not wanted"])
+
+
+def parsed(data: bytes, max_bytes: int = 1000) -> Delivery | None:
+    """Read a broadcast that is wanted, whoever it is for."""
+    return parse_broadcast(data, max_bytes=max_bytes, wanted=lambda _: True)
+
+
 # To the Concierge
 
 
@@ -170,7 +178,7 @@ def test_no_body_raises_anything_but_a_refusal(body: bytes) -> None:
     ids=["least", "white space", "longer than a request may be"],
 )
 def test_a_broadcast_is_kept_byte_for_byte(data: bytes) -> None:
-    assert parse_broadcast(data, max_bytes=len(data)) == Delivery("alice", data, None)
+    assert parsed(data, len(data)) == Delivery("alice", data, None)
 
 
 @pytest.mark.parametrize(
@@ -178,18 +186,56 @@ def test_a_broadcast_is_kept_byte_for_byte(data: bytes) -> None:
     [row[0] for row in BAD_BODIES.values()] + [b'[{"to":"alice"}]'],
     ids=[*BAD_BODIES, "array of one"],
 )
-def test_a_broadcast_that_is_no_postback_is_refused(data: bytes) -> None:
+@wanted_or_not
+def test_a_broadcast_that_is_no_postback_is_refused(data: bytes, *, wanted: bool) -> None:
     with pytest.raises(PostbackRefused) as refused:
-        parse_broadcast(data, max_bytes=1_000_000)
+        parse_broadcast(data, max_bytes=1_000_000, wanted=lambda _: wanted)
 
     assert refused.value.status == 400
 
 
-def test_a_broadcast_that_is_too_long_is_refused() -> None:
+@wanted_or_not
+@pytest.mark.parametrize("tag", [b"", b'"switchboard":"k3f9:41",'], ids=["bare", "tagged"])
+def test_a_broadcast_is_too_long_by_the_length_of_what_was_tagged(
+    tag: bytes, *, wanted: bool
+) -> None:
+    data = b"{" + tag + b'"to":"alice"}'
+
     with pytest.raises(PostbackRefused) as refused:
-        parse_broadcast(b'{"to":"alice"}', max_bytes=13)
+        parse_broadcast(data, max_bytes=13, wanted=lambda _: wanted)
+    longest = parse_broadcast(data, max_bytes=14, wanted=lambda _: wanted)
 
     assert refused.value.status == 413
+    assert (longest is not None) == wanted
+
+
+def test_of_a_broadcast_that_is_not_wanted_nothing_is_taken_but_whose_it_is() -> None:
+    asked = []
+
+    def wanted(session: str) -> bool:
+        asked.append(session)
+        return False
+
+    taken = parse_broadcast(
+        b'{"switchboard":"k3f9:41","to":"alice"}', max_bytes=1000, wanted=wanted
+    )
+
+    assert taken is None
+    assert asked == ["alice"]
+
+
+@given(st.text(st.sampled_from('[]{}",:0 \\oatx'), max_size=30) | st.just('"to":"a"}'))
+def test_a_tag_makes_no_postback_of_what_is_none_nor_the_other_way_round(rest: str) -> None:
+    def is_refused(data: bytes) -> bool:
+        try:
+            parsed(data)
+        except PostbackRefused:
+            return True
+        return False
+
+    body = b"{" + rest.encode()
+
+    assert is_refused(body) == is_refused(b'{"switchboard":"k3f9:41",' + rest.encode())
 
 
 TAGGED = {
@@ -222,7 +268,7 @@ TAGGED = {
 def test_a_tag_is_read_at_the_head_alone_and_cut_out(
     data: bytes, body: bytes, mark: Mark | None
 ) -> None:
-    assert parse_broadcast(data, max_bytes=1000) == Delivery("a", body, mark)
+    assert parsed(data) == Delivery("a", body, mark)
 
 
 @pytest.mark.parametrize(
@@ -238,5 +284,5 @@ def test_whatever_a_body_begins_with_it_comes_out_as_it_went_in(body: bytes) -> 
     cut = tag_place(body)
     with_tag = body[:cut] + b'"switchboard":"k3f9:7",' + body[cut:]
 
-    assert parse_broadcast(untagged(body), max_bytes=1000) == Delivery("a", body, None)
-    assert parse_broadcast(with_tag, max_bytes=1000) == Delivery("a", body, Mark("k3f9", 7))
+    assert parsed(untagged(body)) == Delivery("a", body, None)
+    assert parsed(with_tag) == Delivery("a", body, Mark("k3f9", 7))

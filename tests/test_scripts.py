@@ -16,8 +16,10 @@ import pytest_asyncio
 from switchboard_operator import broker
 from switchboard_operator.broker import keys, scripts
 from switchboard_operator.broker.base import Claim
-from switchboard_operator.broker.link import Command, Link, linker
+from switchboard_operator.broker.link import Link
+from switchboard_operator.broker.linker import linker
 from switchboard_operator.broker.publisher import Publisher
+from switchboard_operator.broker.resp import Command, packed
 from switchboard_operator.errors import BrokerUnavailable
 from switchboard_operator.limits import Limits
 from switchboard_operator.marks import Mark
@@ -422,7 +424,7 @@ async def test_scripts_that_redis_forgets_within_a_batch_lose_double_and_reorder
 
     async def get_a_word_in(command: Command) -> None:
         nonlocal calls
-        if scripts.PUBLISH.sha not in command:
+        if scripts.PUBLISH.sha.encode() not in packed(command):
             return
         calls += 1
         match meanwhile.get(calls):

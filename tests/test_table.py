@@ -122,6 +122,8 @@ class World:
         for client in self.open:
             if client.connection.session == session and not client.connection.closing:
                 client.due.append(body)
+        here = [client for client in self.open if client.connection.session == session]
+        assert self.downlink.has(session) == bool(here)
         self.downlink.deliver(Delivery(session, body, None))
 
     def _leave(self, client: Client) -> None:

@@ -20,6 +20,9 @@ class Subscriber(Protocol):
     def resync(self) -> None:
         """Note that postbacks may have gone unheard before now."""
 
+    def has(self, session: str) -> bool:
+        """Tell whether postbacks to *session* need be delivered here."""
+
     def sockets_of(self, session: str) -> int:
         """Return how many sockets of *session* are here."""
 

@@ -3,15 +3,17 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Never
 
 from redis.exceptions import ResponseError
 
 from switchboard_operator.broker import scripts
-from switchboard_operator.broker.link import Command, Link, OpenLink
+from switchboard_operator.broker.alarm import Alarm
+from switchboard_operator.broker.link import Link
+from switchboard_operator.broker.linker import OpenLink
 from switchboard_operator.broker.reconnector import Reconnector
+from switchboard_operator.broker.resp import Command
 from switchboard_operator.errors import BrokerUnavailable
 from switchboard_operator.limits import Limits
 
@@ -19,7 +21,7 @@ MOST = 50  # calls in a batch
 FEW = 1000  # calls that may wait before those that nobody waits for are looked for
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Call:
     command: Command
     reply: asyncio.Future[Any]
@@ -37,10 +39,9 @@ class Calls:
     def __init__(self, open_link: OpenLink, limits: Limits) -> None:
         """Call over links from *open_link*."""
         self._links = Reconnector("calls", open_link, limits)
-        self._check_every = limits.probe_every
         self._queue: deque[_Call] = deque()
         self._sweep_at = FEW
-        self._wake = asyncio.Event()
+        self._alarm = Alarm(limits.probe_every)
 
     @property
     def up(self) -> bool:
@@ -59,7 +60,7 @@ class Calls:
         if patient or self._links.up:
             self._queue.append(call)
             self._sweep()
-            self._wake.set()
+            self._alarm.ring()
         else:
             _fail(call)
         return reply
@@ -85,18 +86,15 @@ class Calls:
             self._links.works()
             while True:
                 await self._woken(link)
-                batch = self._batch()
-                self._settle(batch, await self._replies(link, batch))
+                if batch := self._batch():
+                    self._settle(batch, await self._replies(link, batch))
         finally:
             self._give_up()
 
     async def _woken(self, link: Link) -> None:
         """Wait for a call; make one now and then, since an idle link is not known to work."""
         while not self._queue:
-            self._wake.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._check_every):
-                    await self._wake.wait()
+            await self._alarm.sleep()
             if not self._queue:
                 await link.call("PING")
 

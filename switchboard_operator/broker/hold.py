@@ -9,7 +9,7 @@ from itertools import islice
 from switchboard_operator import marks
 from switchboard_operator.broker import keys, scripts
 from switchboard_operator.broker.base import Receipt
-from switchboard_operator.broker.link import Command
+from switchboard_operator.broker.resp import Command
 from switchboard_operator.errors import BrokerFull
 from switchboard_operator.limits import Limits
 from switchboard_operator.mailbox import MailboxRules

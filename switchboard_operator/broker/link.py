@@ -1,61 +1,49 @@
-"""A connection to Redis that is opened with a deadline and never mends itself unseen."""
+"""A connection to Redis that never mends itself unseen."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Never, TypeVar
 
-import hiredis
-from redis.asyncio.connection import Connection, parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import (
-    BusyLoadingError,
     ConnectionError,  # noqa: A004 - what redis-py calls it
-    InvalidResponse,
-    NoScriptError,
-    ReadOnlyError,
     RedisError,
     ResponseError,
 )
 
-from switchboard_operator.limits import Limits
+from switchboard_operator.broker import resp
+from switchboard_operator.broker.patience import Patience
+from switchboard_operator.broker.resp import NOTHING, Command
+
+_T = TypeVar("_T")
 
 # What a broken link raises, or a Redis that can't be talked to; a TimeoutError is an OSError.
 LINK_ERRORS = (RedisError, OSError)
 
-Command = tuple[str | bytes | int, ...]
-READ = 65536  # bytes at once
-
-# hiredis's own types know of one argument only.
-_packed: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment] # see above
-
-_NOTHING = object()  # no whole reply is there yet
-# A Redis that is still loading its data is none yet.
-_ERRORS: dict[str, type[RedisError]] = {
-    "LOADING": BusyLoadingError,
-    "NOSCRIPT": NoScriptError,
-    "READONLY": ReadOnlyError,
-}
+# Takes the data of a message; returns whether others should have a turn before the next one.
+Take = Callable[[bytes], bool]
 
 
-class Link:
+class Link(asyncio.Protocol):
     """
-    One connection, used by one task.
+    One connection, used by one task: for calls, and then perhaps to listen.
 
-    It reads and writes the connection's streams itself: redis-py takes a task for each write and a
-    timer for each reply, which is most of what a postback would cost.
+    It is its transport's protocol, so that replies and messages wake nobody one by one: redis-py
+    takes a task for each write and a timer for each reply, which is most of what a postback would
+    cost.
     """
 
-    def __init__(self, connection: Connection, answer: float) -> None:
-        """Talk over *connection*, which is open; the other end has *answer* seconds each time."""
-        streams: Any = connection
-        self._reader: asyncio.StreamReader = streams._reader
-        self._writer: asyncio.StreamWriter = streams._writer
-        self._answer = answer
-        self._replies = hiredis.Reader(
-            protocolError=InvalidResponse, replyError=_error, notEnoughData=_NOTHING
-        )
+    def __init__(self, transport: asyncio.Transport, answer: float) -> None:
+        """Take over *transport*; during a call *answer* seconds may pass in which nothing comes."""
+        self._transport = transport
+        self._patience = Patience(answer, self._lose_patience)
+        self._reader = resp.reader()
+        self._got: list[Any] = []  # replies to the call that is under way
+        self._due = 0  # replies that it has in all
+        self._take: Take | None = None
+        self._resting = False  # messages that are there wait for others to have their turn
+        self._waiter: asyncio.Future[Any] | None = None
+        self._broken: Exception | None = None
+        transport.set_protocol(self)
 
     async def call(self, *command: str | bytes | int) -> Any:
         """Send *command* and return the reply. Raises one of LINK_ERRORS."""
@@ -70,62 +58,112 @@ class Link:
 
         Raises one of LINK_ERRORS if the link breaks.
         """
-        self._writer.write(b"".join([_packed(command) for command in commands]))
-        async with asyncio.timeout(self._answer):
-            await self._writer.drain()
-        return [await self._next(self._answer) for _ in commands]
+        waiter = self._wait()
+        self._got, self._due = [], len(commands)
+        self._patience.start()
+        self._transport.write(b"".join([resp.packed(command) for command in commands]))
+        replies: list[Any] = await self._result(waiter)
+        self._patience.stop()
+        for reply in replies:
+            if isinstance(reply, ConnectionError):
+                raise reply
+        return replies
 
-    async def next_message(self) -> list[Any]:
-        """Wait for the next message of a subscription, however long. Raises one of LINK_ERRORS."""
-        message: list[Any] = await self._next(None)
-        return message
+    async def listen(self, take: Take) -> Never:
+        """
+        Give *take* the data of each message of a subscription, for ever.
 
-    async def _next(self, patience: float | None) -> Any:
-        while (reply := self._replies.gets()) is _NOTHING:
-            async with asyncio.timeout(patience):
-                data = await self._reader.read(READ)
-            if not data:
-                raise ConnectionError("the link was closed")
-            self._replies.feed(data)
-        if isinstance(reply, ConnectionError):
-            raise reply
-        return reply
+        Raises one of LINK_ERRORS if the link breaks, or what *take* raises.
+        """
+        waiter: asyncio.Future[Never] = self._wait()
+        self._take = take
+        self._read()  # what came behind the last reply
+        await self._result(waiter)
 
+    def _wait(self) -> asyncio.Future[Any]:
+        if self._broken is not None:
+            raise self._broken
+        self._waiter = asyncio.get_running_loop().create_future()
+        return self._waiter
 
-def _error(text: str) -> RedisError:
-    """Return the exception that an error of Redis's stands for."""
-    return _ERRORS.get(text.partition(" ")[0], ResponseError)(text)
-
-
-OpenLink = Callable[[], AbstractAsyncContextManager[Link]]
-
-
-def linker(url: str, limits: Limits, *, verify: bool) -> OpenLink:
-    """
-    Return what opens links to the Redis at *url*.
-
-    A `rediss://` server must show a certificate for its name that is trusted, unless *verify* is
-    off. A call that is not answered in time breaks its link; nothing is tried again here.
-    """
-    options: dict[str, Any] = dict(parse_url(url))
-    make: type[Connection] = options.pop("connection_class", Connection)
-    if url.startswith("rediss:") and not verify:
-        options |= {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
-
-    @asynccontextmanager
-    async def open_link() -> AsyncIterator[Link]:
-        connection = make(
-            **options,
-            protocol=2,
-            driver_info=None,  # spares two calls, which servers before 7.2 refuse
-            socket_connect_timeout=limits.redis_connect,
-            socket_timeout=limits.redis_answer,
-            retry=Retry(NoBackoff(), 0),
-        )
+    async def _result(self, waiter: asyncio.Future[_T]) -> _T:
         try:
-            await connection.connect()  # type: ignore[no-untyped-call] # redis-py lacks the type
-            yield Link(connection, limits.redis_answer)
-        finally:
-            await connection.disconnect(nowait=True)
+            return await waiter
+        except asyncio.CancelledError:
+            self.close()  # nobody would know whose the replies are that are still to come
+            raise
 
-    return open_link
+    def data_received(self, data: bytes) -> None:
+        """Take what came."""
+        if self._broken is None:
+            self._patience.renew()
+            self._reader.feed(data)
+            self._read()
+
+    def resume_writing(self) -> None:
+        """Note that the other end takes what is sent."""
+        self._patience.renew()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note the end."""
+        self._break(exc if isinstance(exc, OSError) else ConnectionError("the link was closed"))
+
+    def close(self) -> None:
+        """End it, whatever is under way."""
+        self._break(ConnectionError("the link is closed"))
+
+    def _lose_patience(self) -> None:
+        self._break(TimeoutError("no answer"))
+
+    def _break(self, error: Exception) -> None:
+        if self._broken is not None:
+            return
+        self._broken = error
+        self._patience.stop()
+        self._transport.abort()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+
+    def _read(self) -> None:
+        """Take what is there, as far as anybody waits for it."""
+        try:
+            if self._take is not None:
+                self._read_messages(self._take)
+            elif self._due:
+                self._read_replies()
+        except Exception as exc:  # not Redis's own: a bug, which ends the task that waits
+            self._break(exc)
+
+    def _read_replies(self) -> None:
+        gets, got = self._reader.gets, self._got
+        while len(got) < self._due:
+            reply = gets()
+            if reply is NOTHING:
+                return
+            got.append(reply)
+        self._due = 0
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(got)
+
+    def _read_messages(self, take: Take) -> None:
+        gets = self._reader.gets
+        while not self._resting:
+            message = gets()
+            if message is NOTHING:
+                return
+            if isinstance(message, RedisError):
+                raise message
+            if take(message[2]):
+                self._rest()
+
+    def _rest(self) -> None:
+        self._resting = True
+        self._transport.pause_reading()
+        asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._resting = False
+        if self._broken is None:
+            self._read()
+        if self._broken is None and not self._resting:
+            self._transport.resume_reading()

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Never
 
@@ -10,7 +11,8 @@ from msgspec import json
 
 from switchboard_operator import messages
 from switchboard_operator.broker.base import Receipt, Subscriber
-from switchboard_operator.broker.link import LINK_ERRORS, Link, OpenLink
+from switchboard_operator.broker.link import LINK_ERRORS, Link
+from switchboard_operator.broker.linker import OpenLink
 from switchboard_operator.broker.presence import QUESTION_OR_ANSWER, Presence
 from switchboard_operator.broker.publisher import CHANNEL, Publisher
 from switchboard_operator.broker.reconnector import Reconnector, ended
@@ -55,6 +57,7 @@ class Listener:
         self._probes = 0
         self._heard = asyncio.Event()
         self._received = 0  # messages, as a measure of progress
+        self._unwritten = 0  # bytes delivered since writers had a turn
 
     @property
     def up(self) -> bool:
@@ -70,7 +73,7 @@ class Listener:
         self._links.works()
         subscriber.resync()
         tasks = [
-            asyncio.create_task(self._read(link, subscriber)),
+            asyncio.create_task(link.listen(partial(self._take, subscriber))),
             asyncio.create_task(self._resume_and_probe()),
         ]
         try:
@@ -83,21 +86,23 @@ class Listener:
         failures = [end for end in ends if isinstance(end, Exception)]
         raise min(failures, key=lambda failure: isinstance(failure, LINK_ERRORS))
 
-    async def _read(self, link: Link, subscriber: Subscriber) -> Never:
-        unwritten = 0  # bytes delivered since writers had a turn
-        while True:
-            _, _, data = await link.next_message()
-            self._received += 1
-            try:
-                delivery = messages.parse_broadcast(data, max_bytes=self._limits.array_bytes)
-            except PostbackRefused:
-                self._take_junk(data, subscriber)
-            else:
+    def _take(self, subscriber: Subscriber, data: bytes) -> bool:
+        """Take a message; return whether writers should have a turn before the next one."""
+        self._received += 1
+        try:
+            delivery = messages.parse_broadcast(
+                data, max_bytes=self._limits.array_bytes, wanted=subscriber.has
+            )
+        except PostbackRefused:
+            self._take_junk(data, subscriber)
+        else:
+            if delivery is not None:
                 subscriber.deliver(delivery)
-            unwritten += len(data) + SMALL
-            if unwritten > self._limits.burst_bytes:
-                unwritten = 0
-                await asyncio.sleep(0)
+        self._unwritten += len(data) + SMALL
+        if self._unwritten <= self._limits.burst_bytes:
+            return False
+        self._unwritten = 0
+        return True
 
     def _take_junk(self, data: bytes, subscriber: Subscriber) -> None:
         """Count what is no postback, but for what instances say to each other."""

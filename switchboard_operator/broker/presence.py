@@ -8,8 +8,8 @@ import msgspec
 
 from switchboard_operator.broker.base import Subscriber
 from switchboard_operator.broker.calls import Calls
-from switchboard_operator.broker.link import Command
 from switchboard_operator.broker.publisher import CHANNEL
+from switchboard_operator.broker.resp import Command
 
 ADDRESS = "~sockets"  # no session's: `~` is not in their alphabet
 QUESTION_OR_ANSWER = b'{"to":"~sockets"'  # how each begins

@@ -3,17 +3,18 @@
 import asyncio
 import uuid
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any, Never
+from typing import Never
 
 import structlog
 from redis.exceptions import ResponseError
 
 from switchboard_operator import marks
 from switchboard_operator.broker import keys, scripts
+from switchboard_operator.broker.alarm import Alarm
 from switchboard_operator.broker.base import Receipt
 from switchboard_operator.broker.hold import Entry, Hold
-from switchboard_operator.broker.link import LINK_ERRORS, Link, OpenLink
+from switchboard_operator.broker.link import LINK_ERRORS, Link
+from switchboard_operator.broker.linker import OpenLink
 from switchboard_operator.broker.reconnector import Reconnector
 from switchboard_operator.limits import Limits
 from switchboard_operator.logs import Occasions
@@ -47,7 +48,7 @@ class Publisher:
         self._hold = Hold(CHANNEL, rules, limits)
         self._batch_bytes = limits.batch_bytes  # less while links break under that much
         self._paused = True
-        self._wake = asyncio.Event()
+        self._alarm = Alarm(limits.probe_every)
         self._complaints = Occasions(limits.log_interval)
         self._check_key = keys.lease(f"~check.{uuid.uuid4().hex}")  # no session's
 
@@ -64,24 +65,24 @@ class Publisher:
     def put(self, postbacks: Sequence[Postback]) -> asyncio.Future[Receipt]:
         """Queue postbacks; the future is done when all are published. Raises BrokerFull."""
         published = self._hold.put(postbacks)
-        self._wake.set()
+        self._alarm.ring()
         return published
 
     def put_probe(self, probe: Postback) -> asyncio.Future[Receipt]:
         """Queue *probe*, which goes the way of postbacks but is nothing to lose."""
         published = self._hold.put_probe(probe)
-        self._wake.set()
+        self._alarm.ring()
         return published
 
     def resume(self) -> None:
         """Publish from now on: what comes back is heard."""
         self._paused = False
-        self._wake.set()
+        self._alarm.ring()
 
     def pause(self) -> None:
         """Publish nothing for now: this instance itself would not hear it."""
         self._paused = True
-        self._wake.set()
+        self._alarm.ring()
 
     async def emptied(self) -> None:
         """Wait until no postback is held."""
@@ -95,18 +96,17 @@ class Publisher:
         await self._check(link)
         self._links.works()
         while True:
-            if self._hold and not self._paused:
+            if self._due:
                 await self._publish(link, self._hold.batch(self._batch_bytes))
-            elif not await self._woken():
+                continue
+            await self._alarm.sleep()
+            if not self._due:
                 await self._check(link)  # a link that is not used is not known to work
 
-    async def _woken(self) -> bool:
-        """Wait for something to publish, not too long; return whether it came."""
-        self._wake.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.probe_every):
-                await self._wake.wait()
-        return bool(self._hold) and not self._paused
+    @property
+    def _due(self) -> bool:
+        """Tell whether there is something to publish now."""
+        return len(self._hold) > 0 and not self._paused
 
     async def _check(self, link: Link) -> None:
         """Run a script that writes, as publishing does: a PING works where writing does not."""
@@ -121,7 +121,10 @@ class Publisher:
         try:
             replies = await scripts.run_in_order(link, [entry.command for entry in batch])
             for entry, reply in zip(batch, replies, strict=True):
-                await self._take(link, entry, reply)
+                if isinstance(reply, ResponseError):
+                    await self._publish_bare(link, entry, reply)
+                else:
+                    self._confirm(*reply)
         except LINK_ERRORS:
             # A slow link needs smaller calls; what it can take is found out from below.
             self._batch_bytes = max(LEAST_BATCH, self._batch_bytes // 2)
@@ -130,16 +133,17 @@ class Publisher:
             raise
         self._batch_bytes = min(5 * self._batch_bytes // 4, self._limits.batch_bytes)
 
-    async def _take(self, link: Link, entry: Entry, reply: Any) -> None:
-        """Take what Redis says of *entry*, the first that is held."""
-        scripts.raise_read_only([reply])
-        if isinstance(reply, ResponseError):
-            await link.call("PUBLISH", CHANNEL, untagged(entry.body))
-            reply = [b"", BARE]
-        text, what = reply
+    async def _publish_bare(self, link: Link, entry: Entry, refusal: ResponseError) -> None:
+        """Publish what Redis refuses to number and keep; *entry* is the first that is held."""
+        scripts.raise_read_only([refusal])
+        await link.call("PUBLISH", CHANNEL, untagged(entry.body))
+        self._confirm(b"", BARE)
+
+    def _confirm(self, mark: bytes, what: int) -> None:
+        """Take what Redis says of the first that is held."""
         if what == BARE:
             self._complain()
-        self._hold.confirm_first(marks.parse(text.decode()), repeated=what == REPEATED)
+        self._hold.confirm_first(marks.parse(mark.decode()), repeated=what == REPEATED)
 
     def _complain(self) -> None:
         self._script_errors.inc()

@@ -7,7 +7,8 @@ from typing import Any, Never
 
 import structlog
 
-from switchboard_operator.broker.link import LINK_ERRORS, Link, OpenLink
+from switchboard_operator.broker.link import LINK_ERRORS, Link
+from switchboard_operator.broker.linker import OpenLink
 from switchboard_operator.limits import Limits
 
 CANCEL_AGAIN = 0.1  # seconds

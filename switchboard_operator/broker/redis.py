@@ -9,7 +9,7 @@ import structlog
 
 from switchboard_operator.broker.base import Health, Receipt, Subscriber
 from switchboard_operator.broker.calls import Calls
-from switchboard_operator.broker.link import linker
+from switchboard_operator.broker.linker import linker
 from switchboard_operator.broker.listener import Listener
 from switchboard_operator.broker.presence import Presence
 from switchboard_operator.broker.publisher import Publisher

@@ -9,8 +9,8 @@ from redis.exceptions import ResponseError
 from switchboard_operator.broker import keys, scripts
 from switchboard_operator.broker.base import Claim
 from switchboard_operator.broker.calls import Calls
-from switchboard_operator.broker.link import Command
 from switchboard_operator.broker.recent import Recent
+from switchboard_operator.broker.resp import Command
 from switchboard_operator.errors import BrokerUnavailable
 from switchboard_operator.limits import Limits
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
-from switchboard_operator.broker.link import Command, Link
+from switchboard_operator.broker.link import Link
+from switchboard_operator.broker.resp import Command
 
 
 @dataclass(frozen=True, slots=True)

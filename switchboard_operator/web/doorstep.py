@@ -8,7 +8,7 @@ from switchboard_operator import plain_http
 from switchboard_operator.broker.base import Receipt
 from switchboard_operator.limits import Limits
 from switchboard_operator.plain_http import Verdict
-from switchboard_operator.web.alarm import Alarm
+from switchboard_operator.web.deadline import Deadline
 from switchboard_operator.web.porter import Porter
 from switchboard_operator.web.upgrades import Upgrades
 
@@ -46,20 +46,20 @@ class Doorstep(asyncio.Protocol):
         self._over: asyncio.Future[None] | None = None
         self._clogged = False  # our answers are not read
         self._paused = False  # nor are requests, since too many wait
-        self._alarm = Alarm(self._time_is_up)
+        self._deadline = Deadline(self._time_is_up)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the first request."""
         self._transport = cast(asyncio.Transport, transport)
         self._ours = True
         self._there.add(self)
-        self._alarm.set(self._limits.keep_alive)
+        self._deadline.set(self._limits.keep_alive)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever the cause
         """Forget all but a postback that is published, which is still to be counted."""
         self._leave()
         if self._due is None:
-            self._alarm.cancel()
+            self._deadline.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
@@ -113,7 +113,7 @@ class Doorstep(asyncio.Protocol):
             self._await(took)
         elif not self._begun:
             self._begun = True
-            self._alarm.set(self._limits.doorstep_patience)
+            self._deadline.set(self._limits.doorstep_patience)
 
     def _let_in(self) -> None:
         """Let a user in, or leave it to aiohttp what this is; we have no part in it any more."""
@@ -121,14 +121,14 @@ class Doorstep(asyncio.Protocol):
             self._hand_over()
         else:
             self._leave()
-            self._alarm.cancel()
+            self._deadline.cancel()
 
     def _await(self, published: asyncio.Future[Receipt]) -> None:
         self._due = published
         if published.done():
             self._answer(published)
         else:
-            self._alarm.set(self._limits.confirm)
+            self._deadline.set(self._limits.confirm)
             published.add_done_callback(self._answer)
 
     def _answer(self, published: asyncio.Future[Receipt]) -> None:
@@ -137,12 +137,12 @@ class Doorstep(asyncio.Protocol):
         self._due, self._begun = None, False
         answer = self._porter.answer(published)
         if not self._ours:
-            self._alarm.cancel()
+            self._deadline.cancel()
             return
         self._transport.write(answer)
         if self._closing:
             self._transport.close()
-        self._alarm.set(self._limits.keep_alive)
+        self._deadline.set(self._limits.keep_alive)
         if self._waiting:
             self._loop.call_soon(self._proceed)  # others have a turn in between
 
@@ -162,7 +162,7 @@ class Doorstep(asyncio.Protocol):
         if self._paused:
             self._transport.resume_reading()
         self._leave()
-        self._alarm.cancel()
+        self._deadline.cancel()
         protocol = self._aiohttp()
         protocol.connection_made(self._transport)
         self._transport.set_protocol(protocol)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 
-class Alarm:
+class Deadline:
     """
     Rings once the time it was last set to has come.
 

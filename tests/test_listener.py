@@ -1,0 +1,89 @@
+"""What an instance takes of all that is published, and how much of it at a time."""
+
+import asyncio
+import dataclasses
+import re
+
+import pytest
+from redis.asyncio import Redis
+
+from switchboard_operator.broker.listener import SMALL
+from switchboard_operator.messages import Delivery
+from tests.brokers import LIMITS, Instance, instance
+from tests.redis_server import RedisServer, redis_server
+from tests.switchboards import eventually
+
+pytestmark = pytest.mark.slow  # each starts a Redis
+
+TURN = 10  # messages
+
+
+class Turns:
+    """Counts the turns of the loop."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self._loop = asyncio.get_running_loop()
+        self._next()
+
+    def _next(self) -> None:
+        self.now += 1
+        self._handle = self._loop.call_soon(self._next)
+
+    def stop(self) -> None:
+        self._handle.cancel()
+
+
+def rejected(here: Instance) -> float:
+    """Return how many broadcasts were junk."""
+    shown = here.metrics.exposition().decode()
+    found = re.search(r'^switchboard_rejects_total{reason="broadcast"} (.*)$', shown, re.MULTILINE)
+    return 0.0 if found is None else float(found[1])
+
+
+async def flood(redis: RedisServer, *messages: bytes) -> None:
+    """Publish *messages* so that they come at once."""
+    async with Redis(port=redis.port) as client, client.pipeline() as together:
+        for message in messages:
+            await together.publish("bot-message", message)
+        await together.execute()
+
+
+async def test_what_is_for_others_is_not_delivered_but_junk_is_counted_whoever_it_is_for() -> None:
+    async with redis_server() as redis, instance(redis.url) as here:
+        here.ear.elsewhere.add("bob")
+
+        await flood(
+            redis,
+            b'{"to":"bob","n":1}',
+            b'{"switchboard":"k3f9:1","to":"bob","n":1}',
+            b'{"to":"bob","n":}',
+            b'{"to":"bob","n":"\xff"}',
+            b'{"switchboard":"k3f9:1","to":"bob",}',
+            b'{"to":"alice","n":"last"}',
+        )
+
+        assert await here.ear.hears(1) == [Delivery("alice", b'{"to":"alice","n":"last"}', None)]
+        assert rejected(here) == 3
+
+
+@pytest.mark.parametrize("to", ["alice", "bob"], ids=["for us", "for others"])
+async def test_a_flood_gives_writers_a_turn_after_so_many_bytes(to: str) -> None:
+    message = b'{"to":"%b","text":"%b"}' % (to.encode(), b"x" * 100)
+    limits = dataclasses.replace(LIMITS, burst_bytes=(TURN - 1) * (len(message) + SMALL))
+    taken: list[int] = []
+    async with redis_server() as redis, instance(redis.url, limits) as here:
+        turns = Turns()
+
+        def has(session: str) -> bool:
+            taken.append(turns.now)
+            return session == "alice"
+
+        here.ear.has = has  # type: ignore[method-assign] # it is asked of every message
+
+        await flood(redis, *[message] * 50 * TURN)
+        await eventually(lambda: len(taken) == 50 * TURN)
+        turns.stop()
+
+    most = max(taken.count(turn) for turn in set(taken))
+    assert most == TURN
