@@ -154,16 +154,6 @@ async def test_a_message_is_sent_again_in_the_same_words() -> None:
     assert commands[0] == commands[1]  # though an epoch was drawn for it
 
 
-async def test_a_probe_goes_into_no_mailbox_and_is_soon_forgotten() -> None:
-    waiting = hold()
-    put(waiting, postback(0))
-    put_probe(waiting, postback(1))
-
-    kept = [(entry.command[-5], entry.command[-1]) for entry in waiting.batch(PLENTY)]
-
-    assert kept == [(RULES.size, RULES.once_lifetime), (0, 60)]
-
-
 async def test_each_publication_is_told_its_ids_once_all_of_it_is_confirmed() -> None:
     waiting = hold()
     one, two = waiting.put([postback(0)]), waiting.put([postback(1), postback(2)])
@@ -233,3 +223,14 @@ async def test_who_waits_for_it_to_be_empty_goes_on_after_the_last_postback() ->
         await emptied
 
     assert went_on == [False, False]
+
+
+async def test_who_puts_postbacks_and_leaves_holds_nobody_up() -> None:
+    waiting = hold()
+    left, stayed = waiting.put([postback(0)]), waiting.put([postback(1)])
+
+    left.cancel()
+    confirm(waiting, 2)
+
+    assert stayed.result().confirmed
+    assert waiting.held == 0

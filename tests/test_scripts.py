@@ -458,6 +458,54 @@ async def test_scripts_that_redis_forgets_within_a_batch_lose_double_and_reorder
     assert not receipt.repeated
 
 
+@pytest.mark.slow
+async def test_a_script_is_not_loaded_again_while_redis_knows_it(
+    own_redis: RedisServer, start: Start, session: str
+) -> None:
+    here = await start(own_redis.url)
+    await here.publish(postback(session, 0))
+    await own_redis.call("CONFIG", "RESETSTAT")
+
+    await here.publish(*(postback(session, number) for number in range(1, 50)))
+
+    calls = await own_redis.call("INFO", "commandstats")
+    assert calls["cmdstat_evalsha"]["calls"] == 49
+    assert not [name for name in calls if name.startswith("cmdstat_script")]
+
+
+@pytest.mark.slow
+async def test_a_batch_whose_script_is_forgotten_for_want_of_memory_goes_bare_in_order(
+    own_redis: RedisServer, session: str
+) -> None:
+    """So that the transaction that would load the script is refused as a whole."""
+    open_link = linker(own_redis.url, LIMITS, verify=True)
+
+    async def run_out(command: Command) -> None:
+        if b"LOAD" in packed(command) and scripts.PUBLISH.text.encode() in packed(command):
+            await own_redis.call("CONFIG", "SET", "maxmemory", "1")
+
+    @asynccontextmanager
+    async def open_interrupted() -> AsyncIterator[Link]:
+        async with open_link() as link:
+            yield Interrupted(link, run_out)
+
+    publisher = Publisher(open_interrupted, RULES, LIMITS, Metrics("test"))
+    async with starting(own_redis.url) as there:
+        await eventually(lambda: there.broker.health().listening)
+        task = asyncio.create_task(publisher.run())
+        await eventually(lambda: publisher.up)
+        await own_redis.call("SCRIPT", "FLUSH")
+        published = publisher.put([postback(session, number) for number in range(1, 6)])
+        publisher.resume()
+        receipt = await published
+        heard = await there.ear.hears(5)
+        task.cancel()
+        await asyncio.wait({task})
+
+    assert receipt.marks == (None,) * 5
+    assert numbers(heard) == [1, 2, 3, 4, 5]
+
+
 # A Redis that refuses
 
 

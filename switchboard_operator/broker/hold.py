@@ -6,22 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from switchboard_operator import marks
-from switchboard_operator.broker import keys, scripts
 from switchboard_operator.broker.base import Receipt
-from switchboard_operator.broker.resp import Command
+from switchboard_operator.broker.publish_command import PublishCommand
 from switchboard_operator.errors import BrokerFull
 from switchboard_operator.limits import Limits
 from switchboard_operator.mailbox import MailboxRules
 from switchboard_operator.marks import Mark
-from switchboard_operator.messages import Postback, tag_place
-
-NO_MAILBOX = 0  # postbacks kept
-PROBE_LIFETIME = 60  # seconds
+from switchboard_operator.messages import Postback
 
 
 class _Publication:
     """Messages that were put together, and what has become of those at their head."""
+
+    __slots__ = ("_marks", "_repeated", "_waiting", "done", "is_probe")
 
     def __init__(self, count: int, *, is_probe: bool) -> None:
         self.done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
@@ -34,7 +31,7 @@ class _Publication:
         self._marks.append(mark)
         self._repeated = self._repeated and repeated
         self._waiting -= 1
-        if not self._waiting:
+        if not self._waiting and not self.done.done():  # who put them may have left
             self.done.set_result(Receipt(True, tuple(self._marks), self._repeated))
 
 
@@ -43,7 +40,7 @@ class Entry:
     """A message that waits; its command is made once, and is the same however often it is sent."""
 
     body: bytes
-    command: Command
+    command: bytes
     publication: _Publication
     in_doubt: bool = False  # it was sent before: if Redis has had it, then from us
 
@@ -59,8 +56,7 @@ class Hold:
         """Keep what is for *channel*, and for mailboxes as *rules* say; be full as *limits* say."""
         self.held = 0  # postbacks
         self._held_bytes = 0
-        self._channel = channel
-        self._rules = rules
+        self._command = PublishCommand(channel, rules)
         self._limits = limits
         self._queue: deque[Entry] = deque()
         self._emptied = asyncio.Event()
@@ -76,40 +72,23 @@ class Hold:
         Raises:
             BrokerFull: there is no room for them.
         """
-        size = sum(len(postback.body) for postback in postbacks)
+        size = sum([len(postback.body) for postback in postbacks])
         too_many = self.held + len(postbacks) > self._limits.held_postbacks
         if too_many or self._held_bytes + size > self._limits.held_bytes:
             raise BrokerFull
         self.held += len(postbacks)
         self._held_bytes += size
-        return self._append(postbacks, is_probe=False)
+        publication = _Publication(len(postbacks), is_probe=False)
+        for postback in postbacks:
+            command = self._command.for_postback(postback)
+            self._queue.append(Entry(postback.body, command, publication))
+        return publication.done
 
     def put_probe(self, probe: Postback) -> asyncio.Future[Receipt]:
         """Append *probe*, for which there is always room."""
-        return self._append([probe], is_probe=True)
-
-    def _append(self, postbacks: Sequence[Postback], *, is_probe: bool) -> asyncio.Future[Receipt]:
-        publication = _Publication(len(postbacks), is_probe=is_probe)
-        self._queue.extend(
-            Entry(postback.body, self._command(postback, is_probe=is_probe), publication)
-            for postback in postbacks
-        )
+        publication = _Publication(1, is_probe=True)
+        self._queue.append(Entry(probe.body, self._command.for_probe(probe), publication))
         return publication.done
-
-    def _command(self, postback: Postback, *, is_probe: bool) -> Command:
-        session, rules = postback.session, self._rules
-        return scripts.PUBLISH.call(
-            (keys.once(session, postback.key), keys.state(session), keys.bodies(session)),
-            self._channel,
-            postback.body,
-            tag_place(postback.body),
-            marks.new_epoch(),
-            NO_MAILBOX if is_probe else rules.size_for(session),
-            rules.most_bytes,
-            rules.lifetime,
-            rules.state_lifetime,
-            PROBE_LIFETIME if is_probe else rules.once_lifetime,
-        )
 
     def batch(self, most_bytes: int) -> list[Entry]:
         """

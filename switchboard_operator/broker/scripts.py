@@ -8,6 +8,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
+from switchboard_operator.broker import resp
 from switchboard_operator.broker.link import Link
 from switchboard_operator.broker.resp import Command
 
@@ -38,20 +39,42 @@ RELEASE = _load("release")
 _LOADING = [("SCRIPT", "LOAD", each.text) for each in (PUBLISH, READ, PROVE, CLAIM, RELEASE)]
 
 
+_MULTI, _EXEC = resp.packed(("MULTI",)), resp.packed(("EXEC",))
+_LOADING_PUBLISH = ("SCRIPT", "LOAD", PUBLISH.text)
+
+
 async def run_in_order(link: Link, commands: Sequence[Command]) -> list[Any]:
     """
-    Run *commands* as `run` does, and let nothing come between them.
+    Run *commands*, all of PUBLISH, and let nothing come between them; return the replies.
 
     Else scripts that were unloaded in their midst, and loaded again by another instance, would turn
-    their order round.
+    their order round. Raises one of LINK_ERRORS.
     """
     if len(commands) == 1:
         return await run(link, commands)
-    load = ("SCRIPT", "LOAD", PUBLISH.text)
-    replies = (await link.pipeline([("MULTI",), load, *commands, ("EXEC",)]))[-1]
-    if isinstance(replies, ResponseError):  # it refuses one of them, and so has run none
-        return [(await run(link, [command]))[0] for command in commands]
-    return list(replies[1:])
+    replies = await _together(link, commands)
+    if isinstance(replies, ResponseError):
+        return await _one_by_one(link, commands)
+    # Nobody loads a script while EXEC runs: behind the first that Redis does not know none has run.
+    unknown = next((n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)), None)
+    if unknown is None:
+        return replies
+    rest = commands[unknown:]
+    again = await _together(link, [_LOADING_PUBLISH, *rest])
+    if isinstance(again, ResponseError):
+        return replies[:unknown] + await _one_by_one(link, rest)
+    return replies[:unknown] + again[1:]
+
+
+async def _together(link: Link, commands: Sequence[Command]) -> list[Any] | ResponseError:
+    """Run *commands* in one transaction; if Redis refuses one of them, it has run none."""
+    replies: list[Any] | ResponseError
+    *_, replies = await link.pipeline([_MULTI, *commands, _EXEC])
+    return replies
+
+
+async def _one_by_one(link: Link, commands: Sequence[Command]) -> list[Any]:
+    return [(await run(link, [command]))[0] for command in commands]
 
 
 async def run(link: Link, commands: Sequence[Command]) -> list[Any]:
