@@ -117,6 +117,23 @@ async def test_what_was_published_before_keeps_its_id_and_is_not_delivered_again
     assert (await here.read(session)).bodies == bodies(session, 1, 2, 3)
 
 
+async def test_what_is_put_is_published_in_order_and_told_when_it_is(
+    start: Start, session: str
+) -> None:
+    here = await start()
+
+    one = here.broker.put([postback(session, 1)])
+    two = here.broker.put([postback(session, 2), postback(session, 1)])
+    three = here.broker.put([postback(session, 1), postback(session, 2)])
+    receipts = await asyncio.gather(one, two, three)
+
+    assert [numbers(*receipt.marks) for receipt in receipts] == [[1], [2, 1], [1, 2]]
+    assert [receipt.repeated for receipt in receipts] == [False, False, True]
+    assert all(receipt.confirmed for receipt in receipts)
+    heard = await here.ear.hears(2)
+    assert tuple(delivery.body for delivery in heard) == bodies(session, 1, 2)
+
+
 async def test_equal_bodies_with_keys_of_their_own_are_as_many_postbacks(
     start: Start, session: str
 ) -> None:

@@ -681,6 +681,29 @@ async def test_a_frozen_redis_has_each_postback_once_and_in_order_when_it_thaws(
 
 
 @pytest.mark.slow
+async def test_what_was_put_is_told_when_it_is_confirmed_however_late(
+    own_redis: RedisServer, start: Start, session: str
+) -> None:
+    here = await start(own_redis.url, BRISK)
+    own_redis.freeze()
+
+    put = here.broker.put([postback(session, 1)])
+    left = here.broker.put([postback(session, 2)])
+    left.cancel()
+    given_up = await here.publish(postback(session, 3))
+    late = not put.done()
+    own_redis.thaw()
+    receipt = await put
+    await here.broker.flush()
+
+    assert not given_up.confirmed
+    assert late
+    assert receipt.confirmed
+    assert ids(receipt.marks) == [1]
+    assert await kept(own_redis, session) == [1, 2, 3]
+
+
+@pytest.mark.slow
 async def test_a_postback_without_a_mailbox_that_was_held_for_a_frozen_redis_is_heard_once(
     own_redis: RedisServer, start: Start
 ) -> None:

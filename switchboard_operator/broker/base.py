@@ -107,14 +107,16 @@ class Broker(Protocol):
 
     def put(self, postbacks: Sequence[Postback]) -> asyncio.Future[Receipt]:
         """
-        Publish *postbacks* in order, all or none; the future is done when all are confirmed.
+        Queue *postbacks* in order, all or none; the future is done when all are confirmed.
+
+        That may be long after; they are published whether anybody waits for it or not.
 
         Raises:
             BrokerFull: there is no room for them.
         """
 
     async def publish(self, postbacks: Sequence[Postback]) -> Receipt:
-        """Publish *postbacks* in order, all or none. Raises BrokerFull if there is no room."""
+        """Put *postbacks*, and wait a while until they are confirmed. Raises BrokerFull."""
 
     async def sockets(self, session: str) -> int:
         """Return how many sockets of *session* there are on all instances."""

@@ -35,30 +35,26 @@ class MemoryBroker:
             self._subscriber = None
 
     def put(self, postbacks: Sequence[Postback]) -> asyncio.Future[Receipt]:
-        """Hand *postbacks* over before returning."""
-        became = [self._once.get(postback.session, postback.key) for postback in postbacks]
-        ids = tuple(
-            self._publish(postback) if known is None else marks.parse(known)
-            for postback, known in zip(postbacks, became, strict=True)
-        )
+        """Hand *postbacks* over at once."""
         published: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        published.set_result(Receipt(True, ids, repeated=None not in became))
+        published.set_result(_joined([self._publish_once(postback) for postback in postbacks]))
         return published
 
     async def publish(self, postbacks: Sequence[Postback]) -> Receipt:
         """Hand *postbacks* over before returning; the writers have a turn in between."""
-        ids: list[Mark | None] = []
-        repeated = True
+        published = []
         for postback in postbacks:
-            became = self._once.get(postback.session, postback.key)
-            if became is None:
-                repeated = False
-                ids.append(self._publish(postback))
-            else:
-                ids.append(marks.parse(became))
+            published.append(self._publish_once(postback))
             if len(postbacks) > 1:
                 await asyncio.sleep(0)
-        return Receipt(confirmed=True, marks=tuple(ids), repeated=repeated)
+        return _joined(published)
+
+    def _publish_once(self, postback: Postback) -> tuple[Mark | None, bool]:
+        """Return the id of *postback*, and whether it was published before."""
+        became = self._once.get(postback.session, postback.key)
+        if became is not None:
+            return marks.parse(became), True
+        return self._publish(postback), False
 
     def _publish(self, postback: Postback) -> Mark | None:
         mark = self.mailbox.add(postback.session, postback.body)
@@ -77,3 +73,8 @@ class MemoryBroker:
     def health(self) -> Health:
         """Tell whether somebody listens; there is no Redis."""
         return Health(redis=None, listening=self._subscriber is not None)
+
+
+def _joined(published: Sequence[tuple[Mark | None, bool]]) -> Receipt:
+    ids = tuple(mark for mark, _ in published)
+    return Receipt(True, ids, repeated=all(repeated for _, repeated in published))

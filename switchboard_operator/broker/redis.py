@@ -77,14 +77,18 @@ class RedisBroker:
             await asyncio.sleep(self._limits.redis_pause)
 
     def put(self, postbacks: Sequence[Postback]) -> asyncio.Future[Receipt]:
-        """Publish *postbacks* in order. Raises BrokerFull if no more can be held."""
+        """Queue *postbacks* in order; the future is done when all are confirmed."""
         return self._publisher.put(postbacks)
 
     async def publish(self, postbacks: Sequence[Postback]) -> Receipt:
         """Publish *postbacks* in order, or hold them. Raises BrokerFull if no more can be held."""
-        published = self._publisher.put(postbacks)
-        done, _ = await asyncio.wait({published}, timeout=self._limits.confirm)
-        return published.result() if done else Receipt(confirmed=False)
+        published = self.put(postbacks)
+        loop = asyncio.get_running_loop()
+        late = loop.call_later(self._limits.confirm, _give_up, published)
+        try:
+            return await published
+        finally:
+            late.cancel()
 
     async def sockets(self, session: str) -> int:
         """Return how many sockets of *session* there are on all instances."""
@@ -105,3 +109,9 @@ class RedisBroker:
     def _redis_up(self) -> bool:
         """Tell whether what publishes and what reads mailboxes both have a link that answers."""
         return self._publisher.up and self._calls.up
+
+
+def _give_up(published: asyncio.Future[Receipt]) -> None:
+    """Wait for it no longer: it is published when Redis is back, and nobody is told."""
+    if not published.done():
+        published.set_result(Receipt(confirmed=False))
