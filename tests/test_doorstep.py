@@ -534,6 +534,18 @@ async def test_the_time_of_one_request_is_not_that_of_the_next() -> None:
         assert not heir.made
 
 
+async def test_each_request_has_its_own_time_to_come_in() -> None:
+    async with doorstep(Door(), Limits(doorstep_patience=0.05)) as (step, wire, heir, _):
+        for piece in (reply(1)[:-1], reply(1)[-1:]):
+            step.data_received(piece)
+        step.data_received(reply(2)[:-1])
+
+        await eventually(lambda: heir.made)
+
+        assert wire.statuses == [204]
+        assert heir.data == reply(2)[:-1]
+
+
 # Requests one after the other without waiting
 
 
@@ -1020,15 +1032,15 @@ async def test_at_the_end_idle_connections_are_closed_at_once(
 
 
 async def test_at_the_end_an_answer_that_is_due_is_waited_for(open_link: Open) -> None:
-    broker = SlowDoor()
-    async with serving_with(broker) as board:
+    broker, loop = SlowDoor(), asyncio.get_running_loop()
+    async with serving_with(broker, Limits(clean_up=10, confirm=20)) as board:
         reader, writer = await open_link(board)
         writer.write(reply(1) + reply(2))
         await broker.arrived.wait()
-        asyncio.get_running_loop().call_later(
-            0.2, lambda: broker.due[0].set_result(Receipt(confirmed=True))
-        )
+        loop.call_later(0.2, lambda: broker.due[0].set_result(Receipt(confirmed=True)))
+        began = loop.time()
 
+    assert loop.time() - began < 5  # no longer than it took
     assert (await read_answer(reader)).status == 204
     assert await ended(reader) == b""
     assert broker.put_here == [reply_body(1)]
