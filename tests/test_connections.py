@@ -62,6 +62,16 @@ class FakeSocket:
         return self.waiting
 
 
+def texts(socket: FakeSocket) -> list[bytes]:
+    """Return the text frames that were sent on *socket*."""
+    return [said for kind, said in socket.sent if kind == "text" and isinstance(said, bytes)]
+
+
+def pings(socket: FakeSocket) -> list[bytes]:
+    """Return the payloads of the pings that were sent on *socket*."""
+    return [said for kind, said in socket.sent if kind == "ping" and isinstance(said, bytes)]
+
+
 RULES = MailboxRules(
     size=100,
     lifetime=60,

@@ -6,6 +6,7 @@ from switchboard_operator.connection import Connection
 from switchboard_operator.limits import Limits
 
 NEVER = float("inf")
+TICK = 0.001  # seconds; a timer of uvloop may come as much too early, and would be set for nothing
 
 
 class Heartbeat:
@@ -78,7 +79,7 @@ class Heartbeat:
     def _look(self) -> None:
         """See to all that is due."""
         self._timer, self._timer_due = None, NEVER
-        now = self._loop.time()
+        now = self._loop.time() + TICK
         if self._ask_due <= now:
             self._ask()
         if self._answer_due <= now:
@@ -116,7 +117,6 @@ class Heartbeat:
         self._connection.ping()
         if self._answer_due == NEVER:
             self._answer_due = self._loop.time() + self._limits.pong
-            self._set_timer()
 
     def _miss_answer(self, now: float) -> None:
         """Cut the client off, unless it could not answer: the ping left late, or nobody reads."""
