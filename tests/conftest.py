@@ -22,8 +22,12 @@ from tests.session_api import running
 from tests.switchboards import Switchboard, switchboard
 
 
-def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run every coroutine on the loop that is shipped."""
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run every coroutine on the loop that is shipped, unless it says why not."""
+    if item.get_closest_marker("on_asyncio"):
+        return {"asyncio": asyncio.new_event_loop}
     return {"uvloop": uvloop.new_event_loop}
 
 

@@ -107,8 +107,8 @@ class _End:
                 await self.writer.drain()
 
     def reset(self) -> None:
-        with suppress(OSError):  # it is closed already
-            link = self.writer.get_extra_info("socket")
+        link = self.writer.get_extra_info("socket")
+        if link is not None and link.fileno() >= 0:  # else it is closed already
             link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.writer.transport.abort()
 

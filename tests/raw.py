@@ -71,7 +71,8 @@ class RawWebSocket:
             head = bytes([127 | 0x80]) + struct.pack("!Q", size)
         repeated = int.from_bytes((mask * (size // 4 + 1))[:size], "big")
         masked = (int.from_bytes(payload, "big") ^ repeated).to_bytes(size, "big")
-        self.writer.write(bytes([opcode | (0x80 if final else 0)]) + head + mask + masked)
+        if not self.writer.is_closing():  # to uvloop, which raises where asyncio drops
+            self.writer.write(bytes([opcode | (0x80 if final else 0)]) + head + mask + masked)
 
     async def receive(self) -> tuple[int, bytes]:
         """Return the next frame's opcode and payload."""

@@ -419,6 +419,7 @@ async def test_no_more_posts_are_under_way_than_allowed_and_every_session_has_it
 
 
 @pytest.mark.slow
+@pytest.mark.on_asyncio  # on uvloop aiohttp, which is the Concierge here, reads on and drops
 async def test_a_concierge_that_stops_and_comes_back_gets_every_message_once_in_order(
     concierge: FakeConcierge,
 ) -> None:
