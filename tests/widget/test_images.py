@@ -194,4 +194,4 @@ async def test_images_come_from_the_web_alone(board: Switchboard, visitor: Visit
     await expect(visitor.from_bot("That was all")).to_be_visible()
     await expect(visitor.log.get_by_text(BROKEN)).to_have_count(10)
     await expect(visitor.log.locator("img")).to_have_count(0)
-    assert visitor.requests[before:] == []
+    assert {url.split(":")[0] for url in visitor.requests[before:]} <= {"ws"}  # its own, if late
