@@ -1,7 +1,7 @@
 # Everything a checkout needs, from nothing: each target installs what it uses, by pip, npm or apt-get.
 # Python is chosen by tools/need; `make PYTHON=/path/to/python …` names another for a new .venv.
 .DEFAULT_GOAL := help
-.PHONY: bench check clean demo help recovery rolling-restart run screenshots soak-short test test-fast
+.PHONY: bench check clean demo help recovery rolling-restart run screenshots soak soak-short test test-fast
 
 PYTHON =
 PIP_INSTALL = .venv/bin/python -m pip install -q --disable-pip-version-check
@@ -35,7 +35,11 @@ test-fast: .venv/.dev  ## run the tests that neither wait nor start a browser
 	@tools/need redis-server
 	.venv/bin/python -m pytest -n 2 -m "not slow and not browser"
 
-soak-short: .venv/.dev  ## ten minutes of mixed load on two instances and a Redis: nothing lost, doubled, leaked
+soak: .venv/.dev  ## 20 minutes of load and faults on two instances and a Redis: nothing lost, doubled, leaked
+	@tools/need redis-server
+	.venv/bin/python -m benchmarks.soak
+
+soak-short: .venv/.dev  ## the same in ten minutes
 	@tools/need redis-server
 	.venv/bin/python -m benchmarks.soak --seconds 600
 

@@ -81,6 +81,10 @@ class Line:
         """Send a frame."""
         self._socket.write(TEXT, json.encode(frame))
 
+    def bear(self) -> None:
+        """Put the deadline off, as with a frame that comes."""
+        self._deadline.reschedule(asyncio.get_running_loop().time() + self._silence)
+
     async def hear(self) -> bytes | None:
         """Return the next text; None once both sides have closed."""
         while True:
@@ -118,5 +122,5 @@ class Line:
 
     async def _receive(self) -> tuple[int, bytes]:
         received = await self._socket.receive()
-        self._deadline.reschedule(asyncio.get_running_loop().time() + self._silence)
+        self.bear()
         return received
