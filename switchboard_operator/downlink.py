@@ -11,13 +11,13 @@ class Downlink:
     def __init__(self, connections: Connections, metrics: Metrics) -> None:
         """Deliver to *connections*."""
         self._connections = connections
-        self._live = metrics.deliveries.labels("live")
+        self._live = metrics.delivered_live
 
     def deliver(self, delivery: Delivery) -> None:
         """Put a postback on the line of each socket of its session; never waits for a client."""
         for connection in self._connections.of(delivery.session):
             if connection.deliver(delivery):
-                self._live.inc()
+                self._live.add()
 
     def resync(self) -> None:
         """Have every socket look in its mailbox: something may have gone unheard."""

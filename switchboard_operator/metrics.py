@@ -1,11 +1,41 @@
 """What the switchboard counts, under the names that /metrics shows."""
 
+from functools import partial
+from typing import TypeVar
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+_Kind = TypeVar("_Kind", Counter, Gauge)
 _CONCIERGE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
 _KNOWN_CLOSE_CODES = frozenset(
     (*range(1000, 1004), *range(1005, 1010), 1011, 1012, 1013, 4001, 4002, 4003, 4101, 4102)
 )
+
+
+def _made(
+    kind: type[_Kind], registry: CollectorRegistry, name: str, text: str, *labels: str
+) -> _Kind:
+    return kind(f"switchboard_{name}", text, labels, registry=registry)
+
+
+class Tally:
+    """Adds up what happens with each message; Prometheus, whose counters lock, is told later."""
+
+    __slots__ = ("_counter", "_untold")
+
+    def __init__(self, counter: Counter) -> None:
+        """Add to *counter*."""
+        self._counter = counter
+        self._untold = 0
+
+    def add(self, count: int = 1) -> None:
+        """Count *count* more."""
+        self._untold += count
+
+    def tell(self) -> None:
+        """Bring the counter up to date."""
+        self._counter.inc(self._untold)
+        self._untold = 0
 
 
 class Metrics:
@@ -18,12 +48,7 @@ class Metrics:
     def __init__(self, version: str) -> None:
         """Create every metric; *version* is shown by `switchboard_build_info`."""
         registry = self._registry = CollectorRegistry()
-
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"switchboard_{name}", text, labels, registry=registry)
-
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"switchboard_{name}", text, labels, registry=registry)
+        counter, gauge = partial(_made, Counter, registry), partial(_made, Gauge, registry)
 
         self.connections = gauge("connections", "Sockets that are open.", "wire")
         self.opens = counter("opens", "Sockets opened.")
@@ -33,6 +58,10 @@ class Metrics:
         self.postbacks = counter("postbacks", "Postbacks taken or refused, by outcome.", "outcome")
         self.deliveries = counter(
             "deliveries", "Postbacks put on a socket's line, and those that expired before.", "how"
+        )
+        self.postbacks_confirmed, self.delivered_live = self._tallies = (
+            Tally(self.postbacks.labels("confirmed")),
+            Tally(self.deliveries.labels("live")),
         )
         self.concierge_seconds = Histogram(
             "switchboard_concierge_seconds",
@@ -75,4 +104,6 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
+        for tally in self._tallies:
+            tally.tell()
         return generate_latest(self._registry)

@@ -51,7 +51,7 @@ class Verdict(Enum):
 class Post(NamedTuple):
     """A POST to `/`, *size* bytes in all; the names of its fields are in lower case."""
 
-    fields: tuple[tuple[str, str], ...]
+    fields: Mapping[str, str]
     body: bytes
     size: int
 
@@ -80,7 +80,7 @@ def recognise(data: bytes | bytearray, most: int) -> Post | Verdict:
         return Verdict.OTHER
     if len(data) < start + length:
         return Verdict.MORE
-    return Post(tuple(fields.items()), bytes(data[start : start + length]), start + length)
+    return Post(fields, bytes(data[start : start + length]), start + length)
 
 
 def recognise_upgrade(data: bytes | bytearray) -> Upgrade | Verdict:

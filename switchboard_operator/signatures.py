@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import re
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -24,7 +24,7 @@ ACCESS_ID = "switchboard"
 
 _AUTHORIZATION = re.compile(
     r"APIAuth(?:-HMAC-(?P<digest>SHA1|SHA256|SHA384|SHA512))?"
-    r" (?P<access_id>[^:\s]+):(?P<hmac>[A-Za-z0-9+/=]+)"
+    r" [^:\s]+:(?P<hmac>[A-Za-z0-9+/=]+)"
 )
 _SCHEME_AND_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 _SHA256 = "x-authorization-content-sha256"
@@ -71,11 +71,32 @@ def verify(
     content_type = _only(headers, "content-type", default="")
     content_hash = _verified_content_hash(request, headers, accept_md5)
     _check_age(date, now)
-    match = _AUTHORIZATION.fullmatch(authorization)
-    if match is None:
-        raise SignatureError("authorization_malformed", "Authorization is not an APIAuth header")
-    signed = canonical_string(request.method, content_type, content_hash, request.target, date)
-    return _verified_hmac(signed, match["hmac"], match["digest"] or "SHA1", secrets)
+    return _verified_signature(
+        authorization,
+        (request.method, content_type, content_hash, request.target, date),
+        secrets,
+    )
+
+
+def verify_usual(
+    target: str, headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime
+) -> bytes:
+    """
+    Check a POST as `verify` does, but the usual one only: a body and its SHA-256.
+
+    *headers* have their names in lower case, none of them twice. Returns the decoded HMAC.
+
+    Raises:
+        SignatureError: it is not valid, or unusual, which `verify` tells.
+    """
+    authorization, date = headers.get("authorization", ""), headers.get("date", "")
+    content_hash = headers.get(_SHA256, "")
+    if _MD5 in headers or not (authorization and date and content_hash):
+        raise SignatureError("unusual", "this is not for here")
+    _check_content_hash(content_hash, hashlib.sha256(body).digest())
+    _check_age(date, now)
+    fields = ("POST", headers.get("content-type", ""), content_hash, target, date)
+    return _verified_signature(authorization, fields, secrets)
 
 
 def request_key(verified: bytes) -> str:
@@ -146,9 +167,13 @@ def _verified_content_hash(
         )
     # MD5 is what old gems send; a switch that is off by default stands before it.
     digest = hashlib.sha256 if name == _SHA256 else hashlib.md5
-    if not hmac.compare_digest(_decoded(value), digest(request.body).digest()):
-        raise SignatureError("content_hash_mismatch", "the body is not the one that was signed")
+    _check_content_hash(value, digest(request.body).digest())
     return value
+
+
+def _check_content_hash(sent: str, digest: bytes) -> None:
+    if not hmac.compare_digest(_decoded(sent), digest):
+        raise SignatureError("content_hash_mismatch", "the body is not the one that was signed")
 
 
 def _check_age(date: str, now: datetime) -> None:
@@ -167,8 +192,16 @@ def _http_date(text: str) -> datetime:
     raise SignatureError("date_malformed", "Date is not an HTTP date")
 
 
-def _verified_hmac(signed: bytes, sent: str, digest: str, secrets: Sequence[str]) -> bytes:
-    signature, digest = _decoded(sent), digest.lower()
+def _verified_signature(
+    authorization: str, fields: tuple[str, str, str, str, str], secrets: Sequence[str]
+) -> bytes:
+    """Return the HMAC in *authorization*, decoded, if it is that of *fields*."""
+    match = _AUTHORIZATION.fullmatch(authorization)
+    if match is None:
+        raise SignatureError("authorization_malformed", "Authorization is not an APIAuth header")
+    algorithm, sent = match.groups("SHA1")
+    signature, digest = _decoded(sent), algorithm.lower()
+    signed = canonical_string(*fields)
     for secret in secrets:
         if hmac.compare_digest(signature, hmac.digest(secret.encode(), signed, digest)):
             return signature

@@ -182,6 +182,17 @@ async def test_what_is_not_redis_ends_a_call(peer: Peer) -> None:
             await call
 
 
+async def test_a_reply_that_was_there_before_the_call_ends_the_link(peer: Peer) -> None:
+    async with peer.linked() as link:
+        peer.say(b"+OK\r\n")
+        await asyncio.sleep(0.05)  # until it is there, which nothing tells
+
+        with pytest.raises(InvalidResponse):
+            await link.call("PING")
+        with pytest.raises(LINK_ERRORS):
+            await link.call("PING")
+
+
 async def test_a_call_that_is_cancelled_ends_the_link_since_its_reply_is_still_to_come(
     peer: Peer,
 ) -> None:

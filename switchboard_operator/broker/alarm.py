@@ -12,6 +12,7 @@ class Alarm:
         """Begin with nobody asleep."""
         self._patience = Patience(longest, self.ring)
         self._asleep: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # looked up once
 
     def ring(self) -> None:
         """Wake who sleeps; this is not remembered for who sleeps later."""
@@ -20,7 +21,8 @@ class Alarm:
 
     async def sleep(self) -> None:
         """Sleep; look first whether there is something to do."""
-        self._asleep = asyncio.get_running_loop().create_future()
+        self._loop = self._loop or asyncio.get_running_loop()
+        self._asleep = self._loop.create_future()
         self._patience.start()
         try:
             await self._asleep

@@ -39,6 +39,7 @@ class Calls:
     def __init__(self, open_link: OpenLink, limits: Limits) -> None:
         """Call over links from *open_link*."""
         self._links = Reconnector("calls", open_link, limits)
+        self._loop: asyncio.AbstractEventLoop | None = None  # looked up once
         self._queue: deque[_Call] = deque()
         self._sweep_at = FEW
         self._alarm = Alarm(limits.probe_every)
@@ -54,7 +55,8 @@ class Calls:
 
         Its exception is BrokerUnavailable, or a ResponseError if Redis refuses the call.
         """
-        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._loop = self._loop or asyncio.get_running_loop()
+        reply: asyncio.Future[Any] = self._loop.create_future()
         reply.add_done_callback(_look_at)
         call = _Call(command, reply, patient)
         if patient or self._links.up:

@@ -20,8 +20,8 @@ class _Publication:
 
     __slots__ = ("_marks", "_repeated", "_waiting", "done", "is_probe")
 
-    def __init__(self, count: int, *, is_probe: bool) -> None:
-        self.done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+    def __init__(self, done: asyncio.Future[Receipt], count: int, *, is_probe: bool) -> None:
+        self.done = done
         self.is_probe = is_probe  # which is nothing to lose
         self._waiting = count
         self._marks: list[Mark | None] = []
@@ -60,6 +60,7 @@ class Hold:
         self._limits = limits
         self._queue: deque[Entry] = deque()
         self._emptied = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None  # looked up once
 
     def __len__(self) -> int:
         """Return the number of messages, probes among them."""
@@ -78,7 +79,7 @@ class Hold:
             raise BrokerFull
         self.held += len(postbacks)
         self._held_bytes += size
-        publication = _Publication(len(postbacks), is_probe=False)
+        publication = self._publication(len(postbacks), is_probe=False)
         for postback in postbacks:
             command = self._command.for_postback(postback)
             self._queue.append(Entry(postback.body, command, publication))
@@ -86,9 +87,13 @@ class Hold:
 
     def put_probe(self, probe: Postback) -> asyncio.Future[Receipt]:
         """Append *probe*, for which there is always room."""
-        publication = _Publication(1, is_probe=True)
+        publication = self._publication(1, is_probe=True)
         self._queue.append(Entry(probe.body, self._command.for_probe(probe), publication))
         return publication.done
+
+    def _publication(self, count: int, *, is_probe: bool) -> _Publication:
+        self._loop = self._loop or asyncio.get_running_loop()
+        return _Publication(self._loop.create_future(), count, is_probe=is_probe)
 
     def batch(self, most_bytes: int) -> list[Entry]:
         """

@@ -6,6 +6,7 @@ from typing import Any, Never, TypeVar
 
 from redis.exceptions import (
     ConnectionError,  # noqa: A004 - what redis-py calls it
+    InvalidResponse,
     RedisError,
     ResponseError,
 )
@@ -35,6 +36,7 @@ class Link(asyncio.Protocol):
     def __init__(self, transport: asyncio.Transport, answer: float) -> None:
         """Take over *transport*; during a call *answer* seconds may pass in which nothing comes."""
         self._transport = transport
+        self._loop = asyncio.get_running_loop()
         self._patience = Patience(answer, self._lose_patience)
         self._reader = resp.reader()
         self._got: list[Any] = []  # replies to the call that is under way
@@ -58,6 +60,7 @@ class Link(asyncio.Protocol):
 
         Raises one of LINK_ERRORS if the link breaks.
         """
+        self._refuse_unasked()
         waiter = self._wait()
         self._got, self._due = [], len(commands)
         self._patience.start()
@@ -80,10 +83,18 @@ class Link(asyncio.Protocol):
         self._read()  # what came behind the last reply
         await self._result(waiter)
 
+    def _refuse_unasked(self) -> None:
+        """End the link if a reply is there before a call: it would pass for the call's own."""
+        try:
+            if self._reader.gets() is not NOTHING:
+                self._break(InvalidResponse("a reply to nothing"))
+        except InvalidResponse as exc:
+            self._break(exc)
+
     def _wait(self) -> asyncio.Future[Any]:
         if self._broken is not None:
             raise self._broken
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._loop.create_future()
         return self._waiter
 
     async def _result(self, waiter: asyncio.Future[_T]) -> _T:
@@ -159,7 +170,7 @@ class Link(asyncio.Protocol):
     def _rest(self) -> None:
         self._resting = True
         self._transport.pause_reading()
-        asyncio.get_running_loop().call_soon(self._go_on)
+        self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         self._resting = False

@@ -19,19 +19,20 @@ class Patience:
         self._on = False
         self._since = 0.0  # the loop's time
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop  # looked up once: in Python 3.11 that asks the kernel
 
     def start(self) -> None:
         """Switch it on: the time begins now."""
-        loop = asyncio.get_running_loop()
-        self._on = True
-        self._since = loop.time()
         if self._timer is None:
-            self._timer = loop.call_later(self._seconds, self._look)
+            self._loop = asyncio.get_running_loop()
+            self._timer = self._loop.call_later(self._seconds, self._look)
+        self._on = True
+        self._since = self._loop.time()
 
     def renew(self) -> None:
         """Begin the time anew, if it is on."""
         if self._on:
-            self._since = asyncio.get_running_loop().time()
+            self._since = self._loop.time()
 
     def stop(self) -> None:
         """Switch it off."""
@@ -41,10 +42,9 @@ class Patience:
         self._timer = None
         if not self._on:
             return
-        loop = asyncio.get_running_loop()
-        left = self._since + self._seconds - loop.time()
+        left = self._since + self._seconds - self._loop.time()
         if left > 0:
-            self._timer = loop.call_later(left, self._look)
+            self._timer = self._loop.call_later(left, self._look)
         else:
             self._on = False
             self._over()

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
@@ -10,12 +11,11 @@ import structlog
 from aiohttp import web
 from aiohttp.http import SERVER_SOFTWARE
 
-from switchboard_operator import messages, plain_http
+from switchboard_operator import messages, plain_http, signatures
 from switchboard_operator.broker.base import Receipt
 from switchboard_operator.errors import PostbackRefused, SignatureError
 from switchboard_operator.plain_http import Post, Verdict
-from switchboard_operator.signatures import SignedRequest
-from switchboard_operator.web import keys, postback, signature
+from switchboard_operator.web import keys, postback
 
 # What errors.as_json says of a bug.
 _BUG: Final = b'{"error":"internal_error","detail":"something went wrong here"}'
@@ -58,8 +58,13 @@ class Porter:
         return published
 
     def _publish(self, post: Post) -> asyncio.Future[Receipt]:
-        signed = SignedRequest(plain_http.METHOD, plain_http.TARGET, post.fields, post.body)
-        hmac = signature.verify(signed, self._settings)
+        hmac = signatures.verify_usual(
+            plain_http.TARGET,
+            post.fields,
+            post.body,
+            self._settings.concierge_postback_secret_key,
+            datetime.now(UTC),
+        )
         return self._broker.put(postback.parse(post.body, hmac, self._settings, self._limits))
 
     def answer(self, published: asyncio.Future[Receipt]) -> bytes:

@@ -39,8 +39,10 @@ def parse(body: bytes, hmac: bytes, settings: Settings, limits: Limits) -> list[
 
 def count(receipt: Receipt, postbacks: int, metrics: Metrics) -> None:
     """Count what became of *postbacks*."""
-    outcome = ("repeated" if receipt.repeated else "confirmed") if receipt.confirmed else "held"
-    metrics.postbacks.labels(outcome).inc(postbacks)
+    if receipt.confirmed and not receipt.repeated:
+        metrics.postbacks_confirmed.add(postbacks)
+    else:
+        metrics.postbacks.labels("repeated" if receipt.confirmed else "held").inc(postbacks)
 
 
 def status(receipt: Receipt) -> HTTPStatus:
