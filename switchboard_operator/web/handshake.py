@@ -6,7 +6,7 @@ import hashlib
 from base64 import b64decode, b64encode
 from typing import NamedTuple
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _KEY_BYTES = 16
@@ -35,24 +35,35 @@ def accept_key(request: web.Request) -> str:
     Raises:
         HTTPBadRequest: the request is no upgrade that can be answered.
     """
-    headers = request.headers
-    offered = {token.strip().lower() for token in headers.get(hdrs.CONNECTION, "").split(",")}
-    key = headers.get(hdrs.SEC_WEBSOCKET_KEY, "")
-    if "upgrade" not in offered or headers.get(hdrs.SEC_WEBSOCKET_VERSION) not in _VERSIONS:
+    key = request.headers.get(hdrs.SEC_WEBSOCKET_KEY, "")
+    if request.body_exists:
+        request.protocol.close()  # else the body would be read as the next request
         raise web.HTTPBadRequest
-    try:
-        is_key = len(b64decode(key, validate=True)) == _KEY_BYTES
-    except (binascii.Error, ValueError):
-        is_key = False
-    if not is_key:
+    if not (_is_upgrade(request) and _is_key(key)):
         raise web.HTTPBadRequest
     return accepted(key)
 
 
 def accepted(key: str) -> str:
     """Return what answers *key*, which is valid."""
-    digest = hashlib.sha1(key.encode() + _GUID.encode()).digest()  # noqa: S324 - the RFC's choice
+    digest = hashlib.sha1(key.encode() + _GUID.encode(), usedforsecurity=False).digest()
     return b64encode(digest).decode()
+
+
+def _is_upgrade(request: web.Request) -> bool:
+    options = ",".join(request.headers.getall(hdrs.CONNECTION, [])).lower().split(",")
+    return (
+        request.version >= HttpVersion11
+        and "upgrade" in map(str.strip, options)
+        and request.headers.get(hdrs.SEC_WEBSOCKET_VERSION) in _VERSIONS
+    )
+
+
+def _is_key(key: str) -> bool:
+    try:
+        return len(b64decode(key, validate=True)) == _KEY_BYTES
+    except (binascii.Error, ValueError):
+        return False
 
 
 def answer(
