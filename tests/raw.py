@@ -11,6 +11,21 @@ from urllib.parse import urlsplit
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 
+def frame(opcode: int, payload: bytes = b"", *, final: bool = True) -> bytes:
+    """Return a frame, masked as a client must."""
+    mask = os.urandom(4)
+    size = len(payload)
+    if size < 126:
+        head = bytes([size | 0x80])
+    elif size < 65536:
+        head = bytes([126 | 0x80]) + struct.pack("!H", size)
+    else:
+        head = bytes([127 | 0x80]) + struct.pack("!Q", size)
+    repeated = int.from_bytes((mask * (size // 4 + 1))[:size], "big")
+    masked = (int.from_bytes(payload, "big") ^ repeated).to_bytes(size, "big")
+    return bytes([opcode | (0x80 if final else 0)]) + head + mask + masked
+
+
 class Link(Protocol):
     """A WebSocket of aiohttp, of either end."""
 
@@ -61,18 +76,8 @@ class RawWebSocket:
 
     def write(self, opcode: int, payload: bytes = b"", *, final: bool = True) -> None:
         """Send a frame without waiting for anything."""
-        mask = os.urandom(4)
-        size = len(payload)
-        if size < 126:
-            head = bytes([size | 0x80])
-        elif size < 65536:
-            head = bytes([126 | 0x80]) + struct.pack("!H", size)
-        else:
-            head = bytes([127 | 0x80]) + struct.pack("!Q", size)
-        repeated = int.from_bytes((mask * (size // 4 + 1))[:size], "big")
-        masked = (int.from_bytes(payload, "big") ^ repeated).to_bytes(size, "big")
         if not self.writer.is_closing():  # to uvloop, which raises where asyncio drops
-            self.writer.write(bytes([opcode | (0x80 if final else 0)]) + head + mask + masked)
+            self.writer.write(frame(opcode, payload, final=final))
 
     async def receive(self) -> tuple[int, bytes]:
         """Return the next frame's opcode and payload."""

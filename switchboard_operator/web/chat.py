@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from functools import partial
 
+import structlog
 from aiohttp import hdrs, web
 
 from switchboard_operator import frames, server_frames_v1
 from switchboard_operator.connection import Connection
 from switchboard_operator.errors import UpgradeRefused
 from switchboard_operator.frames import Wire
+from switchboard_operator.metrics import Metrics
 from switchboard_operator.web import handshake, keys
 from switchboard_operator.web.classic import ClassicTalk
 from switchboard_operator.web.conversation import Conversation, Talk
@@ -16,6 +18,8 @@ from switchboard_operator.web.handshake import Link
 from switchboard_operator.web.pages import index
 from switchboard_operator.web.v1 import V1Talk
 from switchboard_operator.web.websocket import WebSocket
+
+log = structlog.get_logger()
 
 
 async def chat_or_index(request: web.Request) -> web.StreamResponse:
@@ -77,33 +81,39 @@ async def _let_in_v1(request: web.Request) -> None:
 def begin_classic(app: web.Application, link: Link, session: str) -> None:
     """Talk in the classic format, as *session*, on a link that is a WebSocket now."""
     connection, socket = _connection(app, link, frames.CLASSIC)
+    _begin(app, connection, socket, ClassicTalk(app, connection))
     connection.join(session, after=None)
-    _begin(app, connection, socket, ClassicTalk(app, connection), link.early)
+    app[keys.CONNECTIONS].admit(connection)
+    socket.read(link.early)
 
 
 def begin_v1(app: web.Application, link: Link, session: str | None) -> None:
     """Talk in the format of v1; *session* was asked for in the upgrade, if any was."""
     connection, socket = _connection(app, link, server_frames_v1.V1)
-    _begin(app, connection, socket, V1Talk(app, connection, session), link.early)
+    _begin(app, connection, socket, V1Talk(app, connection, session))
+    socket.read(link.early)
 
 
 def _connection(app: web.Application, link: Link, wire: Wire) -> tuple[Connection, WebSocket]:
     socket = WebSocket(link.transport, app[keys.FRAME_READERS])
     connection = Connection(socket, wire, app[keys.BROKER].mailbox, app[keys.LIMITS])
     connection.replayed = app[keys.METRICS].replayed
+    connection.failed = partial(_note_bug, app[keys.METRICS])
     return connection, socket
 
 
-def _begin(
-    app: web.Application, connection: Connection, socket: WebSocket, talk: Talk, early: bytes
-) -> None:
+def _begin(app: web.Application, connection: Connection, socket: WebSocket, talk: Talk) -> None:
     """Keep a connection in the table from now on, and until its conversation is over."""
     app[keys.CONNECTIONS].add(connection)
     app[keys.METRICS].opens.inc()
-    conversation = Conversation(app, connection, socket, talk, partial(_over, app, connection))
-    socket.start(conversation, early)
+    socket.start(Conversation(app, connection, socket, talk, partial(_over, app, connection)))
     if app[keys.DRAINING].is_set():  # it began while the upgrade was answered
         connection.close(frames.RESTART, receipt=True)
+
+
+def _note_bug(metrics: Metrics, bug: Exception) -> None:
+    metrics.task_failures.inc()
+    log.error("connection failed", exc_info=bug)
 
 
 def _over(app: web.Application, connection: Connection) -> None:

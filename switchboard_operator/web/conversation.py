@@ -1,10 +1,10 @@
 """One user's socket, seen from the side that reads: whatever comes, until the link is gone."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-import structlog
 from aiohttp import WSMessage, WSMsgType, web
 
 from switchboard_operator import frames
@@ -12,8 +12,6 @@ from switchboard_operator.connection import Connection
 from switchboard_operator.web import keys
 from switchboard_operator.web.heartbeat import Heartbeat
 from switchboard_operator.web.websocket import Messages, WebSocket
-
-log = structlog.get_logger()
 
 
 class Talk(Protocol):
@@ -77,7 +75,6 @@ class Conversation:
         self._refused = False  # the client broke the rules, so what it still sends is dropped
         self._lost = False
         self._unheard: Messages | None = None  # while some wait for their turn, or for room
-        connection.failed = self._note_bug
 
     def hear(self, messages: Messages) -> None:
         """Take *messages*, or let them wait behind those that do."""
@@ -89,8 +86,8 @@ class Conversation:
             self._unheard.extend(messages)
 
     def broken(self, code: int) -> None:
-        """Send a client away that broke the protocol."""
-        self._refuse(code)
+        """Send a client away that broke the protocol, after what it said before has been taken."""
+        self.hear(deque([WSMessage(WSMsgType.ERROR, code, None)]))
 
     def filled(self) -> None:
         """Pass on that the client takes no more for now."""
@@ -126,7 +123,7 @@ class Conversation:
             try:
                 self._take(waiting.popleft())
             except Exception as exc:  # a bug: it ends this socket and is not passed over
-                self._note_bug(exc)
+                self._connection.failed(exc)
                 self._connection.abort()
         self._socket.pause_reading()
         self._loop.call_soon(self._go_on)
@@ -156,11 +153,11 @@ class Conversation:
                 self._connection.pong(message.data)
             case WSMsgType.PONG:
                 self._connection.ponged(message.data)
-            case WSMsgType.BINARY:
-                self._refuse(frames.UNSUPPORTED)
             case WSMsgType.CLOSE:
                 self._refused = True  # nothing counts after it
                 self._connection.closed_by_peer(frames.echo(message.data))
+            case kind:
+                self._refuse(frames.UNSUPPORTED if kind is WSMsgType.BINARY else message.data)
 
     def _take_text(self, data: bytes) -> None:
         if self._refused:
@@ -176,10 +173,8 @@ class Conversation:
             self._refuse(code)
 
     def _refuse(self, code: int) -> None:
+        if self._refused:
+            return
         self._refused = True
         self._metrics.rejects.labels(f"close_{code}").inc()
         self._connection.close(code)
-
-    def _note_bug(self, bug: Exception) -> None:
-        self._metrics.task_failures.inc()
-        log.error("connection failed", exc_info=bug)

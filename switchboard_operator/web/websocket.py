@@ -12,6 +12,7 @@ from aiohttp.http import WebSocketReader
 # Frames up to this many times the longest allowed are read to their end, so that the Close frame
 # that refuses them is not overtaken by a reset; longer ones are refused by their header alone.
 READ_AHEAD = 16
+PORTION = 16 * 1024  # bytes parsed before the listener may pause: 256 KiB hold 40,000 tiny frames
 
 _FINAL = 0x80
 _SHORT = 126  # bytes; a longer frame has its length in two bytes …
@@ -97,7 +98,7 @@ class WebSocket(asyncio.Protocol):
     to say. Texts arrive as bytes.
     """
 
-    __slots__ = ("_listener", "_reader", "_readers", "_transport", "full")
+    __slots__ = ("_listener", "_paused", "_reader", "_readers", "_transport", "_unread", "full")
 
     def __init__(self, transport: asyncio.Transport, readers: FrameReaders) -> None:
         """Send on *transport*; read nothing before `start`."""
@@ -105,27 +106,25 @@ class WebSocket(asyncio.Protocol):
         self._readers = readers
         self._reader: WebSocketReader | None = readers.make()
         self._listener: Listener
+        self._paused = True
+        self._unread = b""  # while paused, what had come already
         self.full = False
 
-    def start(self, listener: Listener, early: bytes) -> None:
-        """Tell *listener* what comes from now on, and first what has come *early*."""
+    def start(self, listener: Listener) -> None:
+        """Tell *listener* what comes from now on."""
         self._listener = listener
         self._transport.set_protocol(self)
+        self.resume_reading()
+
+    def read(self, early: bytes) -> None:
+        """Take what has come *early*, before the start."""
         if early:
             self.data_received(early)
-        if not self._transport.is_reading():
-            self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        """Pass on the messages in *data*."""
-        if self._reader is None:  # what comes after an error is dropped
-            return
-        messages, error = self._readers.read(self._reader, data)
-        if messages:
-            self._listener.hear(messages)
-        if error is not None:
-            self._reader = None
-            self._listener.broken(error)
+        """Pass on the messages in *data*, by and by if the listener wants a pause."""
+        self._unread = self._unread + data if self._unread else data
+        self._read()
 
     def eof_received(self) -> None:
         """Pass on that the client says no more; the transport closes once all is sent."""
@@ -142,18 +141,30 @@ class WebSocket(asyncio.Protocol):
         self._listener.drained()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Pass on that the link is gone."""
-        self._listener.lost()
+        """
+        Pass on that the link is gone, after all that came before.
+
+        What is left need not wait for the garbage collector.
+        """
+        unread, self._unread = self._unread, b""
+        self._hear(unread)
+        listener, self._reader = self._listener, None
+        del self._listener
+        listener.lost()
 
     def pause_reading(self) -> None:
         """Leave what comes in the kernel, whose window closes in time."""
-        if not self._transport.is_closing() and self._transport.is_reading():
+        if not self._paused:
+            self._paused = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read again."""
-        if not self._transport.is_closing() and not self._transport.is_reading():
-            self._transport.resume_reading()
+        """Read again, first what had come already."""
+        if self._paused:
+            self._paused = False
+            self._read()
+            if not self._paused:
+                self._transport.resume_reading()
 
     def send(self, frame: bytes) -> None:
         """Send a text frame."""
@@ -184,6 +195,21 @@ class WebSocket(asyncio.Protocol):
     def unsent(self) -> int:
         """Return the number of bytes that the kernel has not taken yet."""
         return self._transport.get_write_buffer_size()
+
+    def _read(self) -> None:
+        while self._unread and not self._paused:
+            portion, self._unread = self._unread[:PORTION], self._unread[PORTION:]
+            self._hear(portion)
+
+    def _hear(self, data: bytes) -> None:
+        if self._reader is None:  # what comes after an error is dropped
+            return
+        messages, error = self._readers.read(self._reader, data)
+        if messages:
+            self._listener.hear(messages)
+        if error is not None:
+            self._reader = None
+            self._listener.broken(error)
 
     def _send(self, opcode: int, payload: bytes) -> None:
         size = len(payload)
