@@ -1,18 +1,20 @@
 """One user's socket, seen from the side that writes: its place in the session, and what waits."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from switchboard_operator import frames
 from switchboard_operator.frames import Wire
-from switchboard_operator.limits import Limits
+from switchboard_operator.limits import KIB, Limits
 from switchboard_operator.marks import Mark
 from switchboard_operator.messages import Delivery
 from switchboard_operator.outbox import Outbox
 from switchboard_operator.receipts import Receipts
 from switchboard_operator.replay import Greet, Mailbox, Replay
 from switchboard_operator.stall_watch import StallWatch
+
+AT_ONCE = 64 * KIB  # bytes; then the peer's side is looked at again
 
 
 class Socket(Protocol):
@@ -22,8 +24,8 @@ class Socket(Protocol):
     def full(self) -> bool:
         """Tell whether nothing more should be sent until the peer has taken some."""
 
-    def send(self, frame: bytes) -> None:
-        """Send a text frame."""
+    def send(self, frames: Sequence[bytes]) -> None:
+        """Send text frames."""
 
     def ping(self, payload: bytes) -> None:
         """Send a ping."""
@@ -141,12 +143,20 @@ class Connection:
             self._replay.greet_without_page()
 
     def deliver(self, delivery: Delivery) -> bool:
-        """Put a postback on the line; return whether it is sent now, not read later."""
+        """
+        Put a postback on the line; return whether it is sent by `flush`, not read later.
+
+        Of several that come together, each is put there first: they are written as one.
+        """
         if self.closing or not self._replay.joined:
             return False
         if delivery.mark is None:
             return self._put(self.wire.message(delivery.body, None), times=1)
         return self._replay.take(delivery.mark, delivery.body)
+
+    def flush(self) -> None:
+        """Send what was delivered."""
+        self._wake()
 
     def offer(self, frame: bytes) -> bool:
         """Put a frame that is no postback on the line; return False if it is closing."""
@@ -283,18 +293,18 @@ class Connection:
         elif self._ping_due:
             self._send_ping()
         elif self._outbox:
-            self._send_frame()
+            self._send_frames()
         elif self.close_code is not None:
             return self._end(self.close_code)
         else:
             return self._catch_up()
         return True
 
-    def _send_frame(self) -> None:
-        frame, mark = self._outbox.pop()
+    def _send_frames(self) -> None:
+        waiting, mark = self._outbox.take(AT_ONCE)
         if mark is not None:
             self.receipts.written = mark
-        self._socket.send(frame)
+        self._socket.send(waiting)
         self.sent_at = self._loop.time()
         if mark is not None:
             self.delivered()

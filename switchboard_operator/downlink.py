@@ -1,5 +1,6 @@
 """The line from the Concierge to users: a postback goes to every local socket of its session."""
 
+from switchboard_operator.connection import Connection
 from switchboard_operator.connections import Connections
 from switchboard_operator.messages import Delivery
 from switchboard_operator.metrics import Metrics
@@ -12,12 +13,20 @@ class Downlink:
         """Deliver to *connections*."""
         self._connections = connections
         self._live = metrics.delivered_live
+        self._touched: list[Connection] = []
 
     def deliver(self, delivery: Delivery) -> None:
         """Put a postback on the line of each socket of its session; never waits for a client."""
         for connection in self._connections.of(delivery.session):
+            self._touched.append(connection)
             if connection.deliver(delivery):
                 self._live.add()
+
+    def write(self) -> None:
+        """Write what was delivered, since no more comes for now."""
+        touched, self._touched = self._touched, []
+        for connection in touched:
+            connection.flush()
 
     def resync(self) -> None:
         """Have every socket look in its mailbox: something may have gone unheard."""

@@ -17,7 +17,7 @@ class Limits:
     sockets_per_session: int = 8
     outbox_frames: int = 1024
     outbox_bytes: int = 512 * KIB
-    burst_bytes: int = 64 * KIB  # postbacks handed over before the writers have a turn
+    burst_bytes: int = 256 * KIB  # postbacks handed over before others have a turn
     send_buffer: int = 128 * KIB  # what the kernel takes for a client: a ping waits behind it
     receipt_delay: float = 0.2  # from a postback being written to the ping that asks for a receipt
     receipt_every: float = 1.0  # a client is asked at most so often

@@ -1,5 +1,7 @@
 """Frames that wait for their socket, and how much of that there may be."""
 
+from itertools import accumulate
+
 from switchboard_operator.marks import Mark
 
 
@@ -34,11 +36,19 @@ class Outbox:
         self._frames.append((frame, mark))
         self._bytes += len(frame)
 
-    def pop(self) -> tuple[bytes, Mark | None]:
-        """Return the oldest frame and the id in it."""
-        frame, mark = self._frames.pop(0)
-        self._bytes -= len(frame)
-        return frame, mark
+    def take(self, most_bytes: int) -> tuple[list[bytes], Mark | None]:
+        """Take the oldest frames, of *most_bytes* if there are more, and the last id in them."""
+        taken, self._frames = self._frames, []
+        if self._bytes > most_bytes:
+            sizes = accumulate(len(frame) for frame, _ in taken)
+            count = max(1, sum(size <= most_bytes for size in sizes))
+            taken, self._frames = taken[:count], taken[count:]
+        frames = [frame for frame, _ in taken]
+        self._bytes -= sum(map(len, frames))
+        mark = taken[-1][1]
+        if mark is None and len(taken) > 1:
+            mark = next((mark for _, mark in reversed(taken) if mark is not None), None)
+        return frames, mark
 
     def clear(self) -> None:
         """Drop all."""

@@ -85,14 +85,17 @@ class Replay:
         self._wake()
 
     def take(self, mark: Mark, body: bytes) -> bool:
-        """Take a postback of the channel; return whether it is sent now, not read later."""
+        """
+        Take a postback of the channel; return whether it goes out next, and is not read later.
+
+        What comes of it is to be seen to by the caller, once there is no more to take.
+        """
         if (feed := self._feed) is None:
             return False
         room = self._outbox.has_room(len(body), beside=(feed.ahead, feed.ahead_bytes))
         is_next = feed.take(mark, body, room=room)
         if is_next:
             self._outbox.put(self._wire.message(body, mark), mark)
-        self._wake()
         return is_next
 
     @property

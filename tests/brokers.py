@@ -48,6 +48,9 @@ class Ear:
     def resync(self) -> None:
         self.resyncs += 1
 
+    def write(self) -> None:
+        """Nothing waits."""
+
     def has(self, session: str) -> bool:
         return session not in self.elsewhere
 

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -40,8 +41,8 @@ class FakeSocket:
         self.released = False
         self.aborted = False
 
-    def send(self, frame: bytes) -> None:
-        self.sent.append(("text", frame))
+    def send(self, frames: Sequence[bytes]) -> None:
+        self.sent += (("text", frame) for frame in frames)
 
     def ping(self, payload: bytes) -> None:
         self.sent.append(("ping", payload))

@@ -44,6 +44,9 @@ class Broker(MemoryBroker):
     def resync(self) -> None:
         """Nothing goes unheard in memory."""
 
+    def write(self) -> None:
+        """Nothing waits."""
+
     def has(self, _session: str) -> bool:
         return True
 

@@ -102,6 +102,7 @@ async def live_connection(
 
 def post(connection: Connection, mailbox: MemoryMailbox) -> None:
     connection.deliver(Delivery(SESSION, b"{}", mailbox.add(SESSION, b"{}")))
+    connection.flush()
 
 
 async def test_it_wakes_once_for_what_is_due() -> None:

@@ -28,6 +28,10 @@ QUICK = Limits(redis_answer=ANSWER)
 MESSAGE = b"*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$%d\r\n%b\r\n"
 
 
+def rest() -> None:
+    """Nobody has anything to do then."""
+
+
 class Peer:
     """The other end of a link: it says what it is told to, and asks nothing itself."""
 
@@ -150,7 +154,7 @@ async def test_an_end_in_the_middle_of_a_call_ends_it_and_all_later_ones(
         with pytest.raises(LINK_ERRORS):
             await link.call("PING")
         with pytest.raises(LINK_ERRORS):
-            await link.listen(collected([]))
+            await link.listen(collected([]), rest)
 
 
 async def test_replies_that_came_before_the_end_are_there(peer: Peer) -> None:
@@ -295,7 +299,7 @@ async def test_messages_that_come_with_the_last_reply_are_taken_and_all_later_on
     async with peer.linked() as link:
         peer.say(b"+OK\r\n" + MESSAGE % (1, b"1") + MESSAGE % (1, b"2") + (MESSAGE % (1, b"3"))[:9])
         await link.call("SUBSCRIBE")
-        listening = asyncio.create_task(link.listen(collected(taken)))
+        listening = asyncio.create_task(link.listen(collected(taken), rest))
         await eventually(lambda: len(taken) == 2)
         peer.say((MESSAGE % (1, b"3"))[9:])
         await eventually(lambda: len(taken) == 3)
@@ -323,7 +327,7 @@ async def test_who_takes_messages_may_let_others_have_a_turn_before_the_next_one
     async with peer.linked() as link:
         peer.say(b"+OK\r\n" + b"".join(MESSAGE % (1, b"%d" % n) for n in range(3)))
         await link.call("SUBSCRIBE")
-        listening = asyncio.create_task(link.listen(take))
+        listening = asyncio.create_task(link.listen(take, rest))
         await eventually(lambda: len(events) >= 6)
         peer.say(MESSAGE % (1, b"3"))
         await eventually(lambda: len(events) >= 8)
@@ -347,7 +351,7 @@ async def test_while_messages_wait_their_turn_no_more_are_read(peer: Peer) -> No
     async with peer.linked() as link:
         peer.say(b"+OK\r\n")
         await link.call("SUBSCRIBE")
-        listening = asyncio.create_task(link.listen(take))
+        listening = asyncio.create_task(link.listen(take, rest))
         reader: Any = link._reader
         most = 0
         for _ in range(total // len(body)):
@@ -373,7 +377,7 @@ async def test_a_bug_of_who_takes_messages_is_raised_and_ends_the_link(peer: Pee
         await link.call("SUBSCRIBE")
 
         with pytest.raises(ZeroDivisionError):
-            await link.listen(take)
+            await link.listen(take, rest)
 
         assert taken == [b"1"]
         async with asyncio.timeout(5):
@@ -382,7 +386,7 @@ async def test_a_bug_of_who_takes_messages_is_raised_and_ends_the_link(peer: Pee
 
 async def test_an_error_in_place_of_a_message_ends_the_link(peer: Peer) -> None:
     async with peer.linked() as link:
-        listening = asyncio.create_task(link.listen(collected([])))
+        listening = asyncio.create_task(link.listen(collected([]), rest))
         peer.say(b"-ERR go away\r\n")
 
         with pytest.raises(RedisError, match="go away"):
@@ -400,7 +404,7 @@ async def talk(url: str) -> tuple[list[Any], list[bytes]]:
         large = b"x" * 3_000_000
         replies = await link.pipeline([("SET", "k", large), ("GET", "k"), ("LPOP", "k")])
         await ear.call("SUBSCRIBE", "news")
-        listening = asyncio.create_task(ear.listen(collected(heard)))
+        listening = asyncio.create_task(ear.listen(collected(heard), rest))
         for number in range(300):
             await link.call("PUBLISH", "news", str(number))
         await eventually(lambda: len(heard) == 300)

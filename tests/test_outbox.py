@@ -19,10 +19,35 @@ def test_frames_come_out_in_their_order_each_with_its_id() -> None:
     outbox.put(b"ack")
     outbox.put(b"2", Mark("a", 2))
 
-    popped = [outbox.pop() for _ in range(3)]
+    taken = [outbox.take(1) for _ in range(3)]
 
-    assert popped == [(b"1", Mark("a", 1)), (b"ack", None), (b"2", Mark("a", 2))]
+    assert taken == [([b"1"], Mark("a", 1)), ([b"ack"], None), ([b"2"], Mark("a", 2))]
     assert not outbox
+
+
+@pytest.mark.parametrize(
+    ("most", "frames", "mark"),
+    [
+        (0, [b"11"], Mark("a", 1)),
+        (3, [b"11"], Mark("a", 1)),
+        (4, [b"11", b"22"], Mark("a", 2)),
+        (7, [b"11", b"22", b"ack"], Mark("a", 2)),
+        (100, [b"11", b"22", b"ack", b"bye"], Mark("a", 2)),
+    ],
+)
+def test_several_are_taken_with_the_last_id_among_them(
+    most: int, frames: list[bytes], mark: Mark
+) -> None:
+    outbox = Outbox(10, 100)
+    for frame, its_mark in (
+        (b"11", Mark("a", 1)), (b"22", Mark("a", 2)), (b"ack", None), (b"bye", None)
+    ):  # fmt: skip
+        outbox.put(frame, its_mark)
+
+    assert outbox.take(most) == (frames, mark)
+    assert len(outbox) == 4 - len(frames)
+    assert outbox.has_room(100 - 10 + sum(map(len, frames)))
+    assert not outbox.has_room(100 - 10 + sum(map(len, frames)) + 1) or not outbox
 
 
 @pytest.mark.parametrize(("count", "fits"), [(1, True), (2, True), (3, False)])
@@ -77,7 +102,7 @@ def test_what_is_put_stays_though_there_is_no_room() -> None:
     outbox = holding(*[b"1234"] * 5)
 
     assert len(outbox) == 5
-    assert outbox.pop() == (b"1234", None)
+    assert outbox.take(4) == ([b"1234"], None)
 
 
 def test_what_is_taken_out_leaves_room() -> None:
@@ -85,7 +110,7 @@ def test_what_is_taken_out_leaves_room() -> None:
 
     rooms = [outbox.has_room(5)]
     for _ in range(3):
-        outbox.pop()
+        outbox.take(1)
         rooms.append(outbox.has_room(5))
 
     assert rooms == [False, False, True, True]

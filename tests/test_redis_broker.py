@@ -321,6 +321,9 @@ async def test_a_bug_in_delivery_does_not_leave_an_instance_deaf(redis: RedisSer
         def resync(self) -> None:
             """Nothing to look for."""
 
+        def write(self) -> None:
+            """Nothing waits."""
+
         def has(self, _session: str) -> bool:
             return True
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -34,9 +35,9 @@ class Peer:
         self.connection: Connection
         self._dice = dice
 
-    def send(self, frame: bytes) -> None:
+    def send(self, frames: Sequence[bytes]) -> None:
         if not self.gone:
-            self.got.append(frame)
+            self.got += frames
         if not self.full and self._dice.randrange(3) == 0:
             self.full = True
             self.connection.filled()
@@ -125,6 +126,7 @@ class World:
         here = [client for client in self.open if client.connection.session == session]
         assert self.downlink.has(session) == bool(here)
         self.downlink.deliver(Delivery(session, body, None))
+        self.downlink.write()
 
     def _leave(self, client: Client) -> None:
         self.open.remove(client)

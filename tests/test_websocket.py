@@ -132,7 +132,7 @@ async def test_a_frame_tells_its_length_in_as_few_bytes_as_can_be(size: int, hea
     transport = FakeTransport()
     socket, _ = opened(transport)
 
-    socket.send(b"x" * size)
+    socket.send([b"x" * size])
 
     assert transport.written == head + b"x" * size
 

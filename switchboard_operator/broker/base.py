@@ -17,7 +17,10 @@ class Subscriber(Protocol):
     """Who listens to a broker."""
 
     def deliver(self, delivery: Delivery) -> None:
-        """Take a postback that was published."""
+        """Take a postback that was published; perhaps others follow before `write`."""
+
+    def write(self) -> None:
+        """Write what was delivered, since no more comes for now."""
 
     def resync(self) -> None:
         """Note that postbacks may have gone unheard before now."""

@@ -42,6 +42,7 @@ class Link(asyncio.Protocol):
         self._got: list[Any] = []  # replies to the call that is under way
         self._due = 0  # replies that it has in all
         self._take: Take | None = None
+        self._rested: Callable[[], None]
         self._resting = False  # messages that are there wait for others to have their turn
         self._waiter: asyncio.Future[Any] | None = None
         self._broken: Exception | None = None
@@ -72,14 +73,16 @@ class Link(asyncio.Protocol):
                 raise reply
         return replies
 
-    async def listen(self, take: Take) -> Never:
+    async def listen(self, take: Take, rest: Callable[[], None]) -> Never:
         """
         Give *take* the data of each message of a subscription, for ever.
+
+        *rest* is called when all that has come is taken, and before others have their turn.
 
         Raises one of LINK_ERRORS if the link breaks, or what *take* raises.
         """
         waiter: asyncio.Future[Never] = self._wait()
-        self._take = take
+        self._take, self._rested = take, rest
         self._read()  # what came behind the last reply
         await self._result(waiter)
 
@@ -158,14 +161,17 @@ class Link(asyncio.Protocol):
 
     def _read_messages(self, take: Take) -> None:
         gets = self._reader.gets
-        while not self._resting:
-            message = gets()
-            if message is NOTHING:
-                return
-            if isinstance(message, RedisError):
-                raise message
-            if take(message[2]):
-                self._rest()
+        try:
+            while not self._resting:
+                message = gets()
+                if message is NOTHING:
+                    return
+                if isinstance(message, RedisError):
+                    raise message
+                if take(message[2]):
+                    self._rest()
+        finally:
+            self._rested()
 
     def _rest(self) -> None:
         self._resting = True

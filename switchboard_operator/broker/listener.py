@@ -73,7 +73,7 @@ class Listener:
         self._links.works()
         subscriber.resync()
         tasks = [
-            asyncio.create_task(link.listen(partial(self._take, subscriber))),
+            asyncio.create_task(link.listen(partial(self._take, subscriber), subscriber.write)),
             asyncio.create_task(self._resume_and_probe()),
         ]
         try:

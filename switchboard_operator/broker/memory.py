@@ -61,6 +61,7 @@ class MemoryBroker:
         self._once.put(postback.session, postback.key, str(mark or ""))
         if self._subscriber is not None:
             self._subscriber.deliver(Delivery(postback.session, postback.body, mark))
+            self._subscriber.write()
         return mark
 
     async def sockets(self, session: str) -> int:

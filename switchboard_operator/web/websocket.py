@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from struct import Struct, pack
 from typing import Protocol
 
@@ -166,9 +167,11 @@ class WebSocket(asyncio.Protocol):
             if not self._paused:
                 self._transport.resume_reading()
 
-    def send(self, frame: bytes) -> None:
-        """Send a text frame."""
-        self._send(WSMsgType.TEXT, frame)
+    def send(self, frames: Sequence[bytes]) -> None:
+        """Send text frames, all in one go."""
+        self._transport.write(
+            b"".join([part for frame in frames for part in (_head(WSMsgType.TEXT, frame), frame)])
+        )
 
     def ping(self, payload: bytes) -> None:
         """Send a ping."""
@@ -212,11 +215,14 @@ class WebSocket(asyncio.Protocol):
             self._listener.broken(error)
 
     def _send(self, opcode: int, payload: bytes) -> None:
-        size = len(payload)
-        if size < _SHORT:
-            head = bytes((_FINAL | opcode, size))
-        elif size < _MEDIUM:
-            head = _medium(_FINAL | opcode, 126, size)
-        else:
-            head = _long(_FINAL | opcode, 127, size)
-        self._transport.write(head + payload)
+        self._transport.write(_head(opcode, payload) + payload)
+
+
+def _head(opcode: int, payload: bytes) -> bytes:
+    """Return what goes before *payload* in a frame that is not masked (RFC 6455, section 5.2)."""
+    size = len(payload)
+    if size < _SHORT:
+        return bytes((_FINAL | opcode, size))
+    if size < _MEDIUM:
+        return _medium(_FINAL | opcode, 126, size)
+    return _long(_FINAL | opcode, 127, size)
