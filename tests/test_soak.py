@@ -5,11 +5,22 @@ import sys
 
 import pytest
 
-from benchmarks.soak.footprint import BOUND, EVERY, SHORTEST, Holdings, Look, Memory, left_over
+from benchmarks.soak.footprint import (
+    BOUND,
+    EARLY_BOUND,
+    EVERY,
+    GATHERING,
+    SHORTEST,
+    Look,
+    Memory,
+    at_rest,
+    left_over,
+)
 from tests.fakes import FakeConcierge
 from tests.switchboards import ROOT, switchboard_process, variables
 
-LONG_ENOUGH = 2 * SHORTEST  # seconds, a quarter of which is not looked at
+HOUR = 3600.0  # seconds
+TEN_MINUTES = 600.0
 MB = 1_000_000
 
 
@@ -25,16 +36,36 @@ def memory(growth: float, seconds: float, at_first: float = 0.0) -> Memory:
 
 
 @pytest.mark.parametrize(
-    ("growth", "good"), [(0.0, True), (-500.0, True), (0.8 * BOUND, True), (1.2 * BOUND, False)]
+    ("growth", "seconds", "good"),
+    [
+        (0.0, HOUR, True),
+        (-500.0, HOUR, True),
+        (0.8 * BOUND, HOUR, True),
+        (1.2 * BOUND, HOUR, False),
+        (0.8 * EARLY_BOUND, TEN_MINUTES, True),
+        (1.2 * EARLY_BOUND, TEN_MINUTES, False),
+    ],
 )
-def test_memory_that_grows_is_a_leak(growth: float, good: bool) -> None:
-    _, judged = memory(growth, LONG_ENOUGH).verdict()
+def test_memory_that_grows_is_a_leak(growth: float, seconds: float, good: bool) -> None:
+    text, judged = memory(growth, seconds).verdict()
 
-    assert judged is good
+    assert judged is good, text
 
 
-def test_what_grows_while_it_warms_up_is_no_leak() -> None:
-    text, good = memory(0.0, LONG_ENOUGH, at_first=50).verdict()
+@pytest.mark.parametrize("seconds", [HOUR, TEN_MINUTES])
+def test_what_grows_while_it_warms_up_is_no_leak(seconds: float) -> None:
+    text, good = memory(0.0, seconds, at_first=500).verdict()
+
+    assert good, text
+
+
+def test_what_is_kept_for_ten_minutes_is_no_leak_in_twenty() -> None:
+    gathering = memory(2 * BOUND, GATHERING).looks
+    full = [Look(GATHERING + at, gathering[-1].resident) for at, _ in gathering]
+    seen = Memory(pid=0)
+    seen.looks = [*gathering, *full]
+
+    text, good = seen.verdict()
 
     assert good, text
 
@@ -49,7 +80,7 @@ def test_a_short_run_tells_nothing_of_memory() -> None:
 @pytest.mark.slow
 async def test_a_socket_that_stays_is_left_over_until_it_goes(concierge: FakeConcierge) -> None:
     async with switchboard_process(variables(concierge.url)) as board:
-        before = await Holdings.of(board)
+        before = await at_rest(board)
         user = await board.connect()
 
         held = await left_over(board, before, patience=1.0)

@@ -31,9 +31,7 @@ class Poster:
     async def post(self, user: User, pad: str = "") -> None:
         """Post the next number to *user*."""
         async with self._turns[user.session]:
-            port = self._held.pop(user.session, None) or self._world.chance.choice(
-                self._world.ports
-            )
+            port = self._held.pop(user.session, 0) or self._world.any_port()
             content = {"to": user.session, "from": "bot", "n": user.posted, "pad": pad}
             status = await self._answer(port, json.encode(content))
             if status == 202:

@@ -28,6 +28,7 @@ from tests.switchboards import (
 
 LAG = "switchboard_event_loop_lag_seconds"
 SHOWN_EVERY = 30.0  # seconds
+SHOWN = 20  # things that are wrong
 FAULT_EVERY = 15.0  # seconds, at most
 AWAY = 3.0  # seconds that users are away, at most
 SETTLING = 60.0  # seconds in which all must be there after the load
@@ -69,8 +70,11 @@ class Soak:
             if board.process.returncode != 0:
                 self.troubles.append(f"instance {number} ended with {board.process.returncode}")
             self.troubles += [line for line in board.output if "Traceback" in line]
-        for trouble, times in Counter(self.troubles).most_common(20):
+        counted = Counter(self.troubles)
+        for trouble, times in counted.most_common(SHOWN):
             print(f"WRONG: {trouble}" + (f" ({times} times)" if times > 1 else ""))
+        if len(counted) > SHOWN:
+            print(f"WRONG: and {len(counted) - SHOWN} things more")
         return not self.troubles
 
     async def _load(self, rates: Rates, seconds: float, memories: Sequence[Memory]) -> None:
