@@ -59,6 +59,7 @@ class Connection:
     __slots__ = (
         "_close_sent",
         "_closes_with_receipt",
+        "_dropped",
         "_farewell",
         "_gone",
         "_guard",
@@ -107,6 +108,7 @@ class Connection:
         self._pong: bytes | None = None
         self._sending = False
         self._closes_with_receipt = self._close_sent = self._peer_closed = self._gone = False
+        self._dropped = 0  # bytes that had not left us when the link was lost
         self._replay = Replay(mailbox, self._outbox, wire, self._wake)
         self._stall: StallWatch | None = None  # while the peer has yet to take something
         self._guard: asyncio.TimerHandle | None = None  # of a peer that does not let go
@@ -195,11 +197,13 @@ class Connection:
 
     def closed_by_peer(self, code: int) -> None:
         """
-        Take the peer's Close frame: it answers ours, or ours will answer it.
+        Take the peer's Close frame, its last: it answers ours, or ours will answer it.
 
         It has all that was written before, unless that has not even left us.
         """
-        all_arrived = self._close_sent or not self._socket.unsent()
+        if self._peer_closed:
+            return
+        all_arrived = not (self._dropped or self._socket.unsent())
         self._peer_closed = True
         self._closes_with_receipt = False
         if not self.closing:  # before anything is proven, which would have more sent
@@ -236,15 +240,22 @@ class Connection:
         self._wake()
 
     def lost(self) -> None:
-        """Note that the link is gone, so that nothing is left to guard or to read."""
+        """
+        Note that the link is gone, so that nothing is left to guard or to read.
+
+        Nothing of ours leads back here then: else only the garbage collector would free it.
+        """
         if self.close_code is None:
             self.close_code = frames.ABNORMAL
         self._gone = True
+        self._dropped = self._socket.unsent()
+        self.delivered = _ignore
         self._stop_watching()
         for timer in (self._guard, self._farewell):
             if timer is not None:
                 timer.cancel()
         self._replay.stop()
+        self._replay = Replay(self._mailbox, self._outbox, self.wire, _ignore)
 
     def _begin_to_close(self, code: int, *, discard: bool) -> None:
         self.close_code = code

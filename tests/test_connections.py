@@ -1,12 +1,14 @@
 """Sockets as seen from the side that writes: slow readers, vanished peers, the table."""
 
 import asyncio
+import gc
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from switchboard_operator import frames
 from switchboard_operator.broker.memory_mailbox import MemoryMailbox
@@ -16,11 +18,14 @@ from switchboard_operator.limits import Limits
 from switchboard_operator.mailbox import MailboxRules, Page
 from switchboard_operator.marks import Mark
 from switchboard_operator.messages import Delivery
-from switchboard_operator.replay import Mailbox
+from switchboard_operator.replay import Mailbox, Replay
 from switchboard_operator.web import keys
+from switchboard_operator.web.conversation import Conversation
+from switchboard_operator.web.heartbeat import Heartbeat
+from switchboard_operator.web.websocket import WebSocket
 from tests.conftest import OpenRaw
 from tests.fakes import FakeConcierge
-from tests.raw import CLOSE, PING, PONG, TEXT
+from tests.raw import BINARY, CLOSE, PING, PONG, TEXT
 from tests.switchboards import SESSION, Switchboard, eventually, switchboard
 
 TARGET = f"/?session={SESSION}"
@@ -101,6 +106,13 @@ def take_all(socket: FakeSocket, connection: Connection) -> None:
     """Have the peer take all there is."""
     socket.full, socket.waiting = False, 0
     connection.drained()
+
+
+async def cursor(mailbox: MemoryMailbox) -> int:
+    """Return the number of the last postback that is proven."""
+    page = await mailbox.read(SESSION, None)
+    assert page is not None
+    return page.cursor
 
 
 async def test_what_waits_on_a_line_is_sent_in_order_control_frames_first() -> None:
@@ -236,6 +248,88 @@ async def test_who_closed_first_does_not_matter_the_link_is_let_go_after_both_cl
     assert theirs.sent == [("close", 1000)]
 
 
+async def written_to(socket: FakeSocket, mailbox: MemoryMailbox) -> Connection:
+    """Return a connection on which a postback has been written."""
+    connection = connection_on(socket, Limits(), mailbox)
+    connection.deliver(Delivery(SESSION, b"{}", mailbox.add(SESSION, b"{}")))
+    await eventually(lambda: bool(texts(socket)))
+    return connection
+
+
+async def test_a_close_proves_what_has_left_us() -> None:
+    socket, mailbox = FakeSocket(), MemoryMailbox(RULES)
+    connection = await written_to(socket, mailbox)
+
+    connection.closed_by_peer(1000)
+
+    assert connection.receipts.complete
+    assert await cursor(mailbox) == 1
+
+
+async def test_a_close_that_crosses_with_what_has_not_left_us_proves_nothing() -> None:
+    socket, mailbox = FakeSocket(), MemoryMailbox(RULES)
+    connection = await written_to(socket, mailbox)
+    socket.waiting = 1
+
+    connection.closed_by_peer(1000)
+
+    assert await cursor(mailbox) == 0
+
+
+async def test_nor_does_one_that_crosses_with_ours() -> None:
+    socket, mailbox = FakeSocket(), MemoryMailbox(RULES)
+    connection = await written_to(socket, mailbox)
+    socket.waiting = 1
+    connection.close(1012)
+
+    connection.closed_by_peer(1000)
+
+    assert socket.sent[-1] == ("close", 1012)
+    assert await cursor(mailbox) == 0
+
+
+async def test_a_second_close_proves_no_more_than_the_first() -> None:
+    socket, mailbox = FakeSocket(), MemoryMailbox(RULES)
+    connection = await written_to(socket, mailbox)
+    socket.waiting = 1
+    connection.closed_by_peer(1000)
+    socket.waiting = 0
+
+    connection.closed_by_peer(1000)
+
+    assert await cursor(mailbox) == 0
+
+
+async def test_a_close_that_is_heard_when_the_link_is_lost_proves_what_had_left_us() -> None:
+    cursors = []
+    for unsent in (0, 1):
+        socket, mailbox = FakeSocket(), MemoryMailbox(RULES)
+        connection = await written_to(socket, mailbox)
+        socket.waiting = unsent
+        connection.lost()
+        socket.waiting = 0  # a transport that is closed has nothing
+
+        connection.closed_by_peer(1000)
+
+        cursors.append(await cursor(mailbox))
+
+    assert cursors == [1, 0]
+
+
+async def test_a_session_may_be_joined_though_the_link_is_lost() -> None:
+    """What was said with it still counts."""
+    socket = FakeSocket()
+    connection = Connection(socket, frames.CLASSIC, MemoryMailbox(RULES), Limits())
+    connection.lost()
+
+    connection.join(SESSION, after=None)
+    connection.fall_behind()
+
+    assert connection.session == SESSION
+    assert not connection.deliver(Delivery(SESSION, b"{}", None))
+    assert socket.sent == []
+
+
 async def test_a_peer_that_does_not_answer_our_close_is_cut_off() -> None:
     socket = FakeSocket()
     connection = connection_on(socket, Limits(close=0.05))
@@ -345,6 +439,55 @@ async def test_a_client_that_reads_late_gets_everything_that_fits(
         opcode, payload = await late.receive()
         assert opcode == TEXT
         assert json.loads(payload)["n"] == number
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    """Have nothing freed but what nothing refers to."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize("wire", ["classic", "v1"])
+@pytest.mark.parametrize("end", ["close", "eof", "abort", "refused"])
+async def test_of_a_connection_that_is_over_nothing_waits_for_the_collector(
+    board: Switchboard, open_raw: OpenRaw, wire: str, end: str
+) -> None:
+    header = "Sec-WebSocket-Protocol: switchboard.v1\r\n" if wire == "v1" else ""
+    raw = await open_raw(board.url, TARGET, header)
+    if wire == "v1":
+        await raw.send(TEXT, b'{"type":"open"}')
+        assert (await raw.receive())[0] == TEXT
+    await board.postback({"to": SESSION, "body": "hello"})
+    while (await raw.receive())[0] != PING:  # for a receipt, so that timers have been set
+        pass
+    assert remains()
+
+    match end:
+        case "close":
+            await raw.send(CLOSE, b"\x03\xe8")
+        case "eof":
+            raw.writer.write_eof()
+        case "abort":
+            raw.abort()
+        case _:
+            await raw.send(BINARY)
+            await raw.send(CLOSE, b"\x03\xeb")
+
+    await eventually(lambda: not remains())
+
+
+def remains() -> list[object]:
+    """Return what there is of connections, their upgrades among it."""
+    parts = (Connection, Conversation, Heartbeat, Replay, WebSocket)
+    return [
+        one
+        for one in gc.get_objects()
+        if isinstance(one, parts) or (isinstance(one, web.Request) and one.query_string)
+    ]
 
 
 @pytest.mark.slow
