@@ -18,6 +18,7 @@ from switchboard_operator.broker.memory import MemoryBroker
 from switchboard_operator.broker.redis import RedisBroker
 from switchboard_operator.concierge import Concierge, client_session
 from switchboard_operator.connections import Connections
+from switchboard_operator.delivery_sample import DeliverySample
 from switchboard_operator.downlink import Downlink
 from switchboard_operator.errors import AddressUnavailable
 from switchboard_operator.feedback import Feedback
@@ -29,6 +30,7 @@ from switchboard_operator.metrics import Metrics
 from switchboard_operator.settings import Settings
 from switchboard_operator.shutdown import drain
 from switchboard_operator.tokens import Tokens
+from switchboard_operator.turns import Turns
 from switchboard_operator.uplink import Uplink
 from switchboard_operator.web import chat, errors, keys, pages, postback, session
 from switchboard_operator.web.admission import Admission, Room
@@ -105,20 +107,29 @@ async def _lines(app: web.Application) -> AsyncIterator[None]:
     broker = app[keys.BROKER]
     app[keys.DRAINING] = asyncio.Event()
     app[keys.FRAME_READERS] = FrameReaders(settings.max_message_bytes)
+    sample = app[keys.DELIVERY_SAMPLE] = DeliverySample(connections, metrics, limits.sample)
     async with client_session(settings.concierge_concurrency) as session:
         concierge = app[keys.CONCIERGE] = Concierge(session, settings, limits, metrics)
-        feedback = Feedback(connections, broker, settings.offline_reply, limits.offline_every)
-        uplink = Uplink(concierge, broker.leases, feedback, settings, limits, metrics)
-        app[keys.UPLINK] = uplink
-        for wire in (frames.CLASSIC, server_frames_v1.V1):
-            metrics.connections.labels(wire.name).set_function(partial(connections.count, wire))
-        metrics.outbox_frames.set_function(connections.waiting_frames)
-        metrics.uplink_queued.set_function(lambda: uplink.queued)
-        metrics.tasks.set_function(lambda: len(asyncio.all_tasks()))
-        with LoopLag(limits.lag_every, limits.lag_window) as lag:
-            metrics.event_loop_lag.set_function(lag.worst)
-            async with uplink, broker.listen(Downlink(connections, metrics)):
+        lag = LoopLag(limits.lag_every, limits.lag_window)
+        with Turns(metrics, limits.unanswered) as turns, lag:
+            reply, every = settings.offline_reply, limits.offline_every
+            feedback = Feedback(connections, broker, turns, reply, every)
+            uplink = Uplink(concierge, broker.leases, feedback, settings, limits, metrics)
+            app[keys.UPLINK] = uplink
+            downlink = Downlink(connections, turns, sample, metrics)
+            _show(metrics, connections, uplink, lag)
+            async with uplink, broker.listen(downlink):
                 yield
+
+
+def _show(metrics: Metrics, connections: Connections, uplink: Uplink, lag: LoopLag) -> None:
+    """Have *metrics* look at the others when they are asked for."""
+    for wire in (frames.CLASSIC, server_frames_v1.V1):
+        metrics.connections.labels(wire.name).set_function(partial(connections.count, wire))
+    metrics.outbox_frames.set_function(connections.waiting_frames)
+    metrics.uplink_queued.set_function(lambda: uplink.queued)
+    metrics.tasks.set_function(lambda: len(asyncio.all_tasks()))
+    metrics.event_loop_lag.set_function(lag.worst)
 
 
 @asynccontextmanager

@@ -50,6 +50,10 @@ class Limits:
     outcomes: int = 100_000  # and of so many messages, in a process
     offline_every: float = 60.0  # a session gets OFFLINE_REPLY at most so often
 
+    # Turns
+    unanswered: float = 60.0  # a message followed by no postback for so long is not answered
+    sample: float = 10.0  # a postback is followed on its way no longer
+
     # Concierge
     concierge_connect: float = 5.0
     reset_window: float = 1.0  # a link reset so soon after a POST was never read from

@@ -1,21 +1,15 @@
 """What the switchboard counts, under the names that /metrics shows."""
 
-from functools import partial
-from typing import TypeVar
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-_Kind = TypeVar("_Kind", Counter, Gauge)
 _CONCIERGE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
+_DELIVERY_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+_REPLY_SECONDS = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0)
 _KNOWN_CLOSE_CODES = frozenset(
     (*range(1000, 1004), *range(1005, 1010), 1011, 1012, 1013, 4001, 4002, 4003, 4101, 4102)
 )
-
-
-def _made(
-    kind: type[_Kind], registry: CollectorRegistry, name: str, text: str, *labels: str
-) -> _Kind:
-    return kind(f"switchboard_{name}", text, labels, registry=registry)
 
 
 class Tally:
@@ -47,9 +41,8 @@ class Metrics:
 
     def __init__(self, version: str) -> None:
         """Create every metric; *version* is shown by `switchboard_build_info`."""
-        registry = self._registry = CollectorRegistry()
-        counter, gauge = partial(_made, Counter, registry), partial(_made, Gauge, registry)
-
+        self._registry = CollectorRegistry()
+        counter, gauge, seconds = self._counter, self._gauge, self._seconds
         self.connections = gauge("connections", "Sockets that are open.", "wire")
         self.opens = counter("opens", "Sockets opened.")
         self.closes = counter("closes", "Sockets closed, by close code.", "code")
@@ -63,11 +56,21 @@ class Metrics:
             Tally(self.postbacks.labels("confirmed")),
             Tally(self.deliveries.labels("live")),
         )
-        self.concierge_seconds = Histogram(
-            "switchboard_concierge_seconds",
-            "Time the Concierge took to answer a POST.",
-            registry=registry,
-            buckets=_CONCIERGE_SECONDS,
+        self.delivery_seconds = seconds(
+            "delivery",
+            "Time from taking a postback to putting it on a line, both here: a sample.",
+            _DELIVERY_SECONDS,
+        )
+        self.first_reply_seconds = seconds(
+            "first_reply",
+            "Time from a user's message, if it was accepted, to the next postback to them.",
+            _REPLY_SECONDS,
+        )
+        self.unanswered_turns = counter(
+            "unanswered_turns", "User messages that were followed by no postback in time."
+        )
+        self.concierge_seconds = seconds(
+            "concierge", "Time the Concierge took to answer a POST.", _CONCIERGE_SECONDS
         )
         self.concierge_errors = counter("concierge_errors", "POSTs that failed, by kind.", "kind")
         self.signature_failures = counter(
@@ -80,6 +83,10 @@ class Metrics:
         self.probe_seconds = gauge("probe_seconds", "Time from Redis taking a probe to hearing it.")
         self.postbacks_held = gauge("postbacks_held", "Postbacks that Redis has not confirmed.")
         self.script_errors = counter("script_errors", "Calls whose script Redis refused to run.")
+        self._look_at_process(version)
+
+    def _look_at_process(self, version: str) -> None:
+        counter, gauge = self._counter, self._gauge
         self.task_failures = counter(
             "task_failures", "Background tasks that died of a bug of ours."
         )
@@ -90,6 +97,16 @@ class Metrics:
         gauge("build_info", "Constant 1, labelled with the version.", "version").labels(
             version
         ).set(1)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"switchboard_{name}", text, labels, registry=self._registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"switchboard_{name}", text, labels, registry=self._registry)
+
+    def _seconds(self, name: str, text: str, buckets: Sequence[float]) -> Histogram:
+        full_name = f"switchboard_{name}_seconds"
+        return Histogram(full_name, text, registry=self._registry, buckets=buckets)
 
     def closed(self, code: int) -> None:
         """Count a closed socket; codes that clients make up share one label."""

@@ -159,6 +159,7 @@ class Uplink:
 
     async def _deliver(self, session: str, message: UserMessage, queue: SessionQueue) -> Outcome:
         await self._keep_rate(session)
+        self._feedback.posting(session)
         outcome = await self._settle(message, queue)
         self._metrics.user_messages.labels(outcome.value).inc()
         if not message.keyed_here and outcome not in self._repeatable:

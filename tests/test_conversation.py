@@ -76,9 +76,7 @@ class Party:
         self.connection.failed = self.bugs.append
         self.connection.join(SESSION, after=None)
         talk: Talk = self.talk
-        self.socket.start(
-            Conversation(app, self.connection, self.socket, talk, self._end), early=b""
-        )
+        self.socket.start(Conversation(app, self.connection, self.socket, talk, self._end))
 
     def _end(self) -> None:
         self.over += 1

@@ -15,7 +15,9 @@ from switchboard_operator.feedback import Feedback
 from switchboard_operator.frames import CLASSIC, Wire
 from switchboard_operator.limits import Limits
 from switchboard_operator.messages import Delivery, Postback
+from switchboard_operator.metrics import Metrics
 from switchboard_operator.server_frames_v1 import V1
+from switchboard_operator.turns import Turns
 from tests.switchboards import SESSION, eventually
 from tests.test_connections import RULES, FakeSocket
 
@@ -57,7 +59,8 @@ class Broker(MemoryBroker):
 def feedback_by(
     broker: Broker, *, reply: str = SORRY, every: float = 60.0, table: Connections | None = None
 ) -> Feedback:
-    return Feedback(table or Connections(Limits()), broker, reply, every)
+    turns = Turns(Metrics("test"), Limits().unanswered)
+    return Feedback(table or Connections(Limits()), broker, turns, reply, every)
 
 
 def join(table: Connections, session: str, wire: Wire) -> tuple[Connection, FakeSocket]:

@@ -13,10 +13,12 @@ from switchboard_operator import frames
 from switchboard_operator.broker.memory_mailbox import MemoryMailbox
 from switchboard_operator.connection import Connection
 from switchboard_operator.connections import Connections
+from switchboard_operator.delivery_sample import DeliverySample
 from switchboard_operator.downlink import Downlink
 from switchboard_operator.limits import Limits
 from switchboard_operator.messages import Delivery
 from switchboard_operator.metrics import Metrics
+from switchboard_operator.turns import Turns
 from tests.switchboards import eventually
 from tests.test_connections import RULES
 
@@ -82,7 +84,9 @@ class World:
     def __init__(self, seed: int) -> None:
         self.limits = Limits(sockets_per_session=3)
         self.table = Connections(self.limits)
-        self.downlink = Downlink(self.table, METRICS)
+        turns = Turns(METRICS, self.limits.unanswered)
+        sample = DeliverySample(self.table, METRICS, self.limits.sample)
+        self.downlink = Downlink(self.table, turns, sample, METRICS)
         self.mailbox = MemoryMailbox(RULES)
         self.open: list[Client] = []
         self.all: list[Client] = []

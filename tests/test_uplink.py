@@ -23,6 +23,7 @@ from switchboard_operator.limits import Limits
 from switchboard_operator.messages import UserMessage
 from switchboard_operator.metrics import Metrics
 from switchboard_operator.settings import Settings
+from switchboard_operator.turns import Turns
 from switchboard_operator.uplink import Uplink
 from tests.conftest import OpenRaw
 from tests.fakes import FakeConcierge, Incoming
@@ -217,7 +218,8 @@ def uplink_to(concierge: object, metrics: Metrics) -> Uplink:
     settings = Settings.read(variables("http://127.0.0.1:9", RATE_LIMIT="0"))
     limits = Limits()
     broker = MemoryBroker(RULES, limits)
-    feedback = Feedback(Connections(limits), broker, "", 60)
+    turns = Turns(metrics, limits.unanswered)
+    feedback = Feedback(Connections(limits), broker, turns, "", 60)
     return Uplink(cast("Concierge", concierge), broker.leases, feedback, settings, limits, metrics)
 
 

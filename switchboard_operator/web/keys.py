@@ -7,6 +7,7 @@ from aiohttp import web
 from switchboard_operator.broker.base import Broker
 from switchboard_operator.concierge import Concierge
 from switchboard_operator.connections import Connections
+from switchboard_operator.delivery_sample import DeliverySample
 from switchboard_operator.limits import Limits
 from switchboard_operator.logs import Occasions
 from switchboard_operator.metrics import Metrics
@@ -23,6 +24,7 @@ METRICS = web.AppKey("metrics", Metrics)
 BROKER: web.AppKey[Broker] = web.AppKey("broker", Broker)
 CONCIERGE = web.AppKey("concierge", Concierge)
 CONNECTIONS = web.AppKey("connections", Connections)
+DELIVERY_SAMPLE = web.AppKey("delivery_sample", DeliverySample)
 UPLINK = web.AppKey("uplink", Uplink)
 TOKENS = web.AppKey("tokens", Tokens)
 ADMISSION = web.AppKey("admission", Admission)

@@ -35,6 +35,7 @@ class Porter:
         self._broker = app[keys.BROKER]
         self._limits = app[keys.LIMITS]
         self._metrics = app[keys.METRICS]
+        self._sample = app[keys.DELIVERY_SAMPLE]
         self._settings = app[keys.SETTINGS]
         self._second = 0
         self._last_fields = ""
@@ -65,7 +66,9 @@ class Porter:
             self._settings.concierge_postback_secret_key,
             datetime.now(UTC),
         )
-        return self._broker.put(postback.parse(post.body, hmac, self._settings, self._limits))
+        postbacks = postback.parse(post.body, hmac, self._settings, self._limits)
+        self._sample.accepted(postbacks[0])
+        return self._broker.put(postbacks)
 
     def answer(self, published: asyncio.Future[Receipt]) -> bytes:
         """Count what became of a postback and return the response that says it."""

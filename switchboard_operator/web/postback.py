@@ -20,6 +20,7 @@ async def postback(request: web.Request) -> web.Response:
     app = request.app
     body, hmac = await signed_body(request)
     postbacks = parse(body, hmac, app[keys.SETTINGS], app[keys.LIMITS])
+    app[keys.DELIVERY_SAMPLE].accepted(postbacks[0])
     receipt = await app[keys.BROKER].publish(postbacks)
     count(receipt, len(postbacks), app[keys.METRICS])
     return web.Response(

@@ -1,0 +1,111 @@
+"""How long postbacks take from the Concierge's door to a user's line."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+
+from switchboard_operator.broker.memory_mailbox import MemoryMailbox
+from switchboard_operator.connection import Connection
+from switchboard_operator.connections import Connections
+from switchboard_operator.delivery_sample import DeliverySample
+from switchboard_operator.frames import CLASSIC
+from switchboard_operator.limits import Limits
+from switchboard_operator.messages import Delivery, Postback
+from switchboard_operator.metrics import Metrics
+from tests.conftest import Run
+from tests.switchboards import SESSION, Switchboard, eventually
+from tests.test_connections import RULES, FakeSocket
+
+
+async def seen(board: Switchboard) -> float:
+    return await board.metric("switchboard_delivery_seconds_count")
+
+
+@pytest.mark.parametrize("doorstep", [64 * 1024, 0], ids=["fast lane", "aiohttp"])
+async def test_the_time_of_a_postback_whose_user_is_here_is_shown(run: Run, doorstep: int) -> None:
+    async with run(Limits(doorstep_bytes=doorstep)) as board:
+        user = await board.connect()
+        await board.postback({"to": "somebody-who-is-not-here"})
+
+        await board.postback({"to": SESSION, "body": "hello"})
+        await user.receive()
+
+        async def is_shown() -> bool:
+            return await seen(board) == 1
+
+        await eventually(is_shown)
+        assert 0 < await board.metric("switchboard_delivery_seconds_sum") < 5
+
+
+@dataclass
+class Sampling:
+    """A sample of what goes to the user of SESSION, who is here, and what it shows."""
+
+    sample: DeliverySample
+    metrics: Metrics
+
+    def accept(self, body: bytes) -> None:
+        self.sample.accepted(Postback(SESSION, body, body.decode()))
+
+    def deliver(self, body: bytes) -> None:
+        if self.sample.session == SESSION:
+            self.sample.delivered(Delivery(SESSION, body, None))
+
+    def seen(self) -> int:
+        [line] = [
+            line
+            for line in self.metrics.exposition().decode().splitlines()
+            if line.startswith("switchboard_delivery_seconds_count")
+        ]
+        return int(float(line.rpartition(" ")[2]))
+
+
+@pytest_asyncio.fixture
+async def sampling() -> AsyncIterator[Sampling]:
+    table, metrics = Connections(Limits()), Metrics("test")
+    connection = Connection(FakeSocket(), CLASSIC, MemoryMailbox(RULES), Limits())
+    connection.join(SESSION, after=None)
+    table.add(connection)
+    yield Sampling(DeliverySample(table, metrics, longest=60), metrics)
+    connection.lost()
+
+
+async def test_one_is_followed_and_the_others_meanwhile_are_not(sampling: Sampling) -> None:
+    for body in (b"1", b"2", b"3"):
+        sampling.accept(body)
+
+    sampling.deliver(b"2")
+    assert sampling.seen() == 0
+    sampling.deliver(b"1")
+    sampling.deliver(b"3")
+
+    assert sampling.seen() == 1
+
+
+async def test_once_it_was_delivered_the_next_is_followed(sampling: Sampling) -> None:
+    for body in (b"1", b"2"):
+        sampling.accept(body)
+        sampling.deliver(body)
+
+    assert sampling.seen() == 2
+
+
+async def test_it_counts_once_for_several_sockets(sampling: Sampling) -> None:
+    sampling.accept(b"1")
+
+    sampling.deliver(b"1")
+    sampling.deliver(b"1")
+
+    assert sampling.seen() == 1
+
+
+async def test_one_that_does_not_come_is_given_up(sampling: Sampling) -> None:
+    sampling.sample = DeliverySample(sampling.sample._connections, sampling.metrics, longest=0)
+    sampling.accept(b"lost")
+
+    sampling.accept(b"2")
+    sampling.deliver(b"2")
+
+    assert sampling.seen() == 1
