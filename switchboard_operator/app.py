@@ -95,6 +95,7 @@ def _broker(settings: Settings, limits: Limits, metrics: Metrics) -> Broker:
         page_bytes=limits.page_bytes,
     )
     if not settings.rediscloud_url:
+        metrics.listener_up.set(1)  # nothing lies in between that could fail
         return MemoryBroker(rules, limits)
     url, verify = settings.rediscloud_url, settings.redis_tls_verify
     return RedisBroker(url, rules, limits, metrics, verify=verify)

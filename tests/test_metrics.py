@@ -394,6 +394,10 @@ async def test_at_the_start_everything_is_at_rest(board: Switchboard) -> None:
     assert at_rest == [0] * 4
 
 
+async def test_who_needs_no_redis_hears_itself(board: Switchboard) -> None:
+    assert await board.metric("switchboard_listener_up") == 1
+
+
 # The number of series
 
 

@@ -62,7 +62,13 @@ class Reconnector:
         if not self._missed:
             self._missed = True
             # The text of an error may quote the URL, and with it a password.
-            log.warning("redis is missed", use=self._name, error=type(error).__name__)
+            log.warning("redis is missed", use=self._name, error=type(_cause(error)).__name__)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what *error* says in general: a certificate refused, a connection refused, no host."""
+    cause = error.__cause__ or error.__context__
+    return _cause(cause) if isinstance(cause, OSError) else error
 
 
 async def ended(tasks: Collection[asyncio.Task[Any]]) -> None:
