@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,15 +14,19 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.client import ClientWebSocketResponse
+from dotenv import dotenv_values
 from msgspec import json
 from structlog.testing import capture_logs
 
 from switchboard_operator import __version__, signatures
 from switchboard_operator.demo import DemoConcierge, demo_variables
+from switchboard_operator.demo import __main__ as demo_command
 from switchboard_operator.demo.bot import SLOW, Bot, Reply
 from switchboard_operator.settings import Settings
 from switchboard_operator.signatures import SignedRequest
-from tests.switchboards import SESSION, Switchboard, eventually, switchboard
+from tests.fakes import SECRET
+from tests.redis_server import free_port
+from tests.switchboards import ROOT, SESSION, Switchboard, eventually, switchboard
 
 pytestmark = pytest.mark.slow  # the bot takes its time
 
@@ -408,3 +414,67 @@ async def test_an_answer_is_taken_back(whole: Switchboard) -> None:
     await socket.send_json({"message": "Rollback Request", "payload": ROLLBACK})
 
     assert await receive(socket) == {"body": "Forgotten: a mistake"}
+
+
+# The Concierge on its own
+
+
+async def run_alone(environment: dict[str, str]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "switchboard_operator.demo",
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
+        cwd=ROOT / "tests",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+
+async def test_the_concierge_on_its_own_answers_the_switchboard_that_shares_its_secret() -> None:
+    port = free_port()
+    async with switchboard(f"http://127.0.0.1:{port}") as board:
+        alone = await run_alone(
+            {
+                "CONCIERGE_POSTBACK_SECRET_KEY": f"{SECRET}, an older one",
+                "DEMO_PORT": str(port),
+                "DEMO_SWITCHBOARD_URL": board.url,
+                "DEMO_PUBLIC_URL": "https://pictures.example",
+            }
+        )
+        assert alone.stdout is not None
+        assert await alone.stdout.readline() == b"Demo Concierge at http://127.0.0.1:%d\n" % port
+        user = await board.connect()
+
+        await user.send_json({"message": "image"})
+
+        picture = await user.receive_json(timeout=10)
+        assert picture["media_url"] == "https://pictures.example/switchboard.svg"
+        await user.close()
+        alone.terminate()
+        assert await alone.wait() == 0
+
+
+def test_the_concierge_on_its_own_goes_with_the_example_file() -> None:
+    example = dotenv_values(ROOT / ".env.example", interpolate=False)
+
+    assert (
+        demo_command.DEFAULTS["CONCIERGE_POSTBACK_SECRET_KEY"]
+        == (example["CONCIERGE_POSTBACK_SECRET_KEY"])
+    )
+    address = f"http://{demo_command.DEFAULTS['DEMO_HOST']}:{demo_command.DEFAULTS['DEMO_PORT']}"
+    assert address == example["CONCIERGE_URL"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("DEMO_PORT", "http"), ("CONCIERGE_POSTBACK_SECRET_KEY", ","), ("DEMO_HOST", "192.0.2.1")],
+)
+async def test_the_concierge_on_its_own_says_in_a_line_why_it_can_not_start(
+    variable: str, value: str
+) -> None:
+    alone = await run_alone({"DEMO_PORT": "0", variable: value})
+
+    _, errors = await alone.communicate()
+
+    assert alone.returncode == 1
+    assert errors.decode().startswith("The demo's Concierge can't start: ")
+    assert errors.count(b"\n") == 1

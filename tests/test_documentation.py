@@ -99,4 +99,4 @@ def test_only_the_command_line_reads_the_environment() -> None:
 
     readers = [path for path in package.rglob("*.py") if reads_environment(path)]
 
-    assert readers == [package / "__main__.py"]
+    assert sorted(readers) == [package / "__main__.py", package / "demo/__main__.py"]

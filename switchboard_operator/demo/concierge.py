@@ -1,4 +1,4 @@
-"""The demo's Concierge: an HTTP server on loopback that checks our signatures and signs its own."""
+"""The demo's Concierge: an HTTP server that checks our signatures and signs its own."""
 
 import asyncio
 import secrets
@@ -39,17 +39,23 @@ class DemoConcierge:
     It holds to the contract as any Concierge does; nothing here knows the switchboard's inside.
     """
 
-    def __init__(self) -> None:
-        """Make a secret to share with the switchboard."""
-        self.secret = secrets.token_urlsafe(32)
+    def __init__(self, secret: str = "") -> None:
+        """Share *secret* with the switchboard; make one if it is empty."""
+        self.secret = secret or secrets.token_urlsafe(32)
         self.url = ""
         self._switchboard = ""
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns: dict[str, asyncio.Lock] = {}
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[Self]:
-        """Listen on a free port of loopback within the context."""
+    async def serving(
+        self, host: str = LOOPBACK, port: int = 0, pictures: str = ""
+    ) -> AsyncIterator[Self]:
+        """
+        Listen within the context; *port* 0 takes a free one.
+
+        *pictures* is the URL at which users' browsers find it, if that is another one.
+        """
         app = web.Application()
         app.add_routes(
             [
@@ -62,9 +68,9 @@ class DemoConcierge:
         await runner.setup()
         async with aiohttp.ClientSession() as self._client:
             try:
-                await web.TCPSite(runner, LOOPBACK, 0).start()
+                await web.TCPSite(runner, host, port).start()
                 self.url = "http://{}:{}".format(*runner.addresses[0][:2])
-                self._bot = Bot(f"{self.url}/switchboard.svg")
+                self._bot = Bot(f"{pictures or self.url}/switchboard.svg")
                 yield self
             finally:
                 await runner.cleanup()
