@@ -1,71 +1,97 @@
-"""The command line: `python -m switchboard_operator [run | demo | check]`."""
+"""The command line: `python -m switchboard_operator [run | demo | check | send]`."""
 
-import argparse
 import asyncio
 import gc
 import logging
 import os
 import signal
 import sys
+from argparse import Namespace
 from collections.abc import Coroutine, Mapping
+from datetime import UTC, datetime
 from typing import Any, Never
 
 import uvloop
 from dotenv import dotenv_values
 
-from switchboard_operator import __version__, banner, logs
+from switchboard_operator import arguments, banner, logs
 from switchboard_operator.app import create_app, serving
+from switchboard_operator.check import findings
 from switchboard_operator.demo import PLAYGROUND, DemoConcierge, demo_variables
-from switchboard_operator.errors import AddressUnavailable, SettingsError
-from switchboard_operator.settings import Settings
+from switchboard_operator.demo.concierge import LOOPBACK
+from switchboard_operator.errors import AddressUnavailable, SettingsError, Unreachable
+from switchboard_operator.limits import Limits
+from switchboard_operator.send import as_curl, content, post, prepare
+from switchboard_operator.settings import Settings, read_some
 
-EXIT_FAILED = 1  # the address can't be listened on
+EXIT_FAILED = 1
 EXIT_BAD_SETTINGS = 2
 COLLECT = (50_000, 10, 50)  # new objects until the young, the older, all are looked through
+
+Environment = Mapping[str, str]
 
 
 def main() -> int:
     """Run the sub-command; return the exit code."""
-    options = _parser().parse_args()
+    commands = (run, demo, check, send)
+    options = arguments.read({each.__name__: (each, each.__doc__ or "") for each in commands})
     try:
-        options.command({**_dotenv(), **os.environ})
+        code: int = options.command({**_dotenv(), **os.environ}, options)
     except SettingsError as exc:
         print("The configuration has errors:", *exc.problems, sep="\n  ", file=sys.stderr)
         return EXIT_BAD_SETTINGS
-    except AddressUnavailable as exc:
+    except (AddressUnavailable, Unreachable) as exc:
         print(exc, file=sys.stderr)
         return EXIT_FAILED
-    return 0
+    return code
 
 
-def run(environment: Mapping[str, str]) -> None:
+def run(environment: Environment, _options: Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
     settings = Settings.read(environment)
     logs.configure(settings.log_level, settings.log_format)
-    _run(_serve(settings))
+    return _run(_serve(settings))
 
 
-def demo(environment: Mapping[str, str]) -> None:
+def demo(environment: Environment, _options: Namespace) -> int:
     """Serve a chat with a built-in Concierge, on loopback only, until SIGTERM or SIGINT."""
-    _run(_demonstrate(environment))
+    return _run(_demonstrate(environment))
 
 
-def check(environment: Mapping[str, str]) -> None:
-    """Tell whether the configuration can be used."""
-    Settings.read(environment)
-    print("The configuration is usable.")
+def check(environment: Environment, _options: Namespace) -> int:
+    """Tell whether the configuration can be used, and whether what it names answers."""
+    settings = Settings.read(environment)
+    print("ok    Configuration  has no errors", flush=True)
+    found = asyncio.run(findings(settings, Limits()))
+    print(*found, sep="\n")
+    return 0 if all(finding.well for finding in found) else EXIT_FAILED
 
 
-def _run(main: Coroutine[Any, Any, None]) -> None:
+def send(environment: Environment, options: Namespace) -> int:
+    """Send a postback to a user, signed as the Concierge's are, and tell what became of it."""
+    values = read_some(environment, "CONCIERGE_POSTBACK_SECRET_KEY", "SWITCHBOARD_PORT")
+    url = options.url or f"http://{LOOPBACK}:{values['switchboard_port']}"
+    said = content(options.to, options.text, options.sender, options.image, options.buttons)
+    secret = values["concierge_postback_secret_key"][0]
+    prepared = prepare(said, url, secret, datetime.now(UTC))
+    if options.only_print:
+        print(as_curl(prepared))
+        return 0
+    answer = asyncio.run(post(prepared))
+    print(answer.told)
+    return 0 if answer.taken else EXIT_FAILED
+
+
+def _run(main: Coroutine[Any, Any, int]) -> int:
     # What is loaded by now stays; each socket adds some thirty objects, and to look through all of
     # them as often as Python's defaults have it would be a fifth of what a new socket costs.
     gc.freeze()
     gc.set_threshold(*COLLECT)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main)
+        return runner.run(main)
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings) -> Never:
     stop = _stop_signal()
     app = create_app(settings)
     async with serving(app, settings.switchboard_host, settings.switchboard_port) as url:
@@ -74,7 +100,7 @@ async def _serve(settings: Settings) -> None:
     _exit()
 
 
-async def _demonstrate(environment: Mapping[str, str]) -> None:
+async def _demonstrate(environment: Environment) -> Never:
     stop = _stop_signal()
     async with DemoConcierge().serving() as concierge:
         settings = Settings.read({**environment, **demo_variables(concierge)})
@@ -115,23 +141,6 @@ def _dotenv() -> dict[str, str]:
     except OSError as exc:
         raise SettingsError([f".env: can't be read ({exc.strerror})"]) from exc
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m switchboard_operator",
-        description="A gateway between chat users on WebSockets and a bot backend.",
-        epilog="Variables are read from the environment and from .env; see README.",
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    parser.set_defaults(command=run)
-    commands = parser.add_subparsers(metavar="run | demo | check")
-    for command in (run, demo, check):
-        text = (command.__doc__ or "").strip()
-        commands.add_parser(command.__name__, help=text, description=text).set_defaults(
-            command=command
-        )
-    return parser
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ def text(url: str, settings: Settings) -> str:
         f"Switchboard Operator {__version__}",
         f"  Chat       {url}/chat",
         f"  Concierge  {settings.concierge_url}",
-        f"  Broker     {_broker(settings)}",
+        f"  Broker     {broker(settings)}",
     ]
     if settings.allowed_origins == {"*"}:
         lines.append("  Note       any web origin may connect (ALLOWED_ORIGINS)")
@@ -21,7 +21,8 @@ def text(url: str, settings: Settings) -> str:
     return "\n".join(lines)
 
 
-def _broker(settings: Settings) -> str:
+def broker(settings: Settings) -> str:
+    """Say what joins this instance with others, and show no secret."""
     if not settings.rediscloud_url:
         return "memory: this process is the only one (REDISCLOUD_URL)"
     address = urlsplit(settings.rediscloud_url)  # without user and password

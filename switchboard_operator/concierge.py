@@ -81,9 +81,33 @@ class Concierge:
         """Return what the Concierge calls its version, some seconds old; None if it fails."""
         async with self._asking:  # however many want to know, one asks
             if monotonic() >= self._version_until:
-                self._known_version = await self._ask_version()
+                try:
+                    self._known_version = await self.ask_version()
+                except ConciergeError:
+                    self._known_version = None
                 self._version_until = monotonic() + self._version_lifetime
         return self._known_version
+
+    async def ask_version(self) -> str:
+        """
+        Ask the Concierge what it calls its version.
+
+        Raises:
+            ConciergeError: it does not say.
+        """
+        try:
+            async with self._session.get(
+                self._version, timeout=self._version_timeout, allow_redirects=False
+            ) as response:
+                if response.status != HTTPStatus.OK:
+                    raise ConciergeRejected(f"status_{response.status}")
+                return _shown(await response.content.read(4 * _LONGEST_VERSION))
+        except aiohttp.ClientConnectorError as exc:
+            raise ConciergeUnavailable("connect") from exc
+        except TimeoutError as exc:
+            raise ConciergeUnavailable("timeout") from exc
+        except aiohttp.ClientError as exc:
+            raise ConciergeUnavailable("link_lost") from exc
 
     async def _status_of(self, message: UserMessage) -> int:
         headers = self._headers(message)
@@ -140,17 +164,13 @@ class Concierge:
         headers["X-Request-ID"] = message.key
         return headers
 
-    async def _ask_version(self) -> str | None:
-        try:
-            async with self._session.get(
-                self._version, timeout=self._version_timeout, allow_redirects=False
-            ) as response:
-                if response.status != HTTPStatus.OK:
-                    return None
-                start = await response.content.read(4 * _LONGEST_VERSION)
-        except (aiohttp.ClientError, TimeoutError):
-            return None
-        return start.decode("utf-8", "replace").strip()[:_LONGEST_VERSION] or None
+
+def _shown(version: bytes) -> str:
+    """Return *version* as far as there is room for it. Raises ConciergeRejected: there is none."""
+    text = version.decode("utf-8", "replace").strip()[:_LONGEST_VERSION]
+    if not text:
+        raise ConciergeRejected("empty")
+    return text
 
 
 def client_session(concurrency: int) -> aiohttp.ClientSession:

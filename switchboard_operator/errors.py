@@ -118,3 +118,7 @@ class ConciergeRejected(ConciergeError):
 
 class AddressUnavailable(SwitchboardError):
     """Nothing can listen on the address asked for."""
+
+
+class Unreachable(SwitchboardError):
+    """No switchboard answers at the URL asked for."""

@@ -194,13 +194,7 @@ class Settings:
         Raises:
             SettingsError: every fault at once.
         """
-        values: dict[str, Any] = {}
-        problems: list[str] = []
-        for name, variable in variables().items():
-            try:
-                values[name.lower()] = _value(name, variable, environ)
-            except ValueError as exc:
-                problems.append(f"{exc}; for example {name}={variable.example}")
+        values, problems = _values(environ, variables())
         if sum(values.get(name, 0.0) for name in _DRAIN) > LONGEST_DRAIN:
             names = " and ".join(name.upper() for name in _DRAIN)
             problems.append(
@@ -212,10 +206,37 @@ class Settings:
         return cls(**values)
 
 
+def read_some(environ: Mapping[str, str], *names: str) -> dict[str, Any]:
+    """
+    Read the variables of these *names* and no others, for who needs no more; by field.
+
+    Raises:
+        SettingsError: every fault at once.
+    """
+    values, problems = _values(environ, {name: variables()[name] for name in names})
+    if problems:
+        raise SettingsError(problems)
+    return values
+
+
 def variables() -> dict[str, Variable]:
     """Return all variables by name, in the order of their importance."""
     fields = dataclasses.fields(Settings)
     return {field.name.upper(): field.metadata["variable"] for field in fields}
+
+
+def _values(
+    environ: Mapping[str, str], wanted: Mapping[str, Variable]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the values of what is *wanted* by field, and a line for each fault."""
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, variable in wanted.items():
+        try:
+            values[name.lower()] = _value(name, variable, environ)
+        except ValueError as exc:
+            problems.append(f"{exc}; for example {name}={variable.example}")
+    return values, problems
 
 
 def _value(name: str, variable: Variable, environ: Mapping[str, str]) -> Any:

@@ -9,8 +9,7 @@ import signal
 import socket
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,45 +17,14 @@ from dotenv import dotenv_values
 
 from switchboard_operator import __version__
 from switchboard_operator.settings import variables
+from tests.command_line import COMMAND, NOWHERE, run
 from tests.fakes import FakeConcierge
 from tests.switchboards import ROOT, SESSION, switchboard_process
 from tests.switchboards import variables as usable
 
 pytestmark = pytest.mark.slow  # each starts processes
 
-COMMAND = (sys.executable, "-m", "switchboard_operator")
-NOWHERE = "http://127.0.0.1:1"
 REQUIRED = [name for name, variable in variables().items() if variable.required]
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What a process left behind: its exit code and its lines."""
-
-    code: int
-    output: list[str]
-    errors: list[str]
-
-
-async def run(
-    *arguments: str, cwd: Path, environment: Mapping[str, str | bytes] | None = None
-) -> Ended:
-    """Run the command line until it ends; it sees these variables and no others of its own."""
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND,
-        *arguments,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **(environment or {})},
-        cwd=cwd,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        output, errors = await asyncio.wait_for(process.communicate(), 20)
-    finally:
-        if process.returncode is None:
-            process.kill()
-    assert process.returncode is not None
-    return Ended(process.returncode, output.decode().splitlines(), errors.decode().splitlines())
 
 
 def told(name: str, reason: str) -> str:
@@ -143,15 +111,10 @@ async def test_a_dotenv_file_that_is_not_utf8_is_told_without_a_traceback(tmp_pa
     assert "Traceback" not in "\n".join(ended.errors)
 
 
-async def test_a_usable_configuration_passes_the_check(tmp_path: Path) -> None:
-    ended = await run("check", cwd=tmp_path, environment=usable(NOWHERE))
-
-    assert (ended.code, ended.errors) == (0, [])
-    assert ended.output == ["The configuration is usable."]
-
-
-async def test_a_dotenv_file_in_the_working_directory_is_read(tmp_path: Path) -> None:
-    lines = [f'{name}="{value}"' for name, value in usable(NOWHERE).items()]
+async def test_a_dotenv_file_in_the_working_directory_is_read(
+    tmp_path: Path, concierge: FakeConcierge
+) -> None:
+    lines = [f'{name}="{value}"' for name, value in usable(concierge.url).items()]
     (tmp_path / ".env").write_text("\n".join(lines))
 
     ended = await run("check", cwd=tmp_path)
@@ -183,8 +146,22 @@ async def test_help_names_the_sub_commands(tmp_path: Path) -> None:
     ended = await run("--help", cwd=tmp_path)
 
     assert (ended.code, ended.errors) == (0, [])
-    for command in ("run", "demo", "check"):
+    for command in ("run", "demo", "check", "send"):
         assert any(re.match(rf"\s+{command}\s+\w", line) for line in ended.output)
+
+
+@pytest.mark.parametrize("command", [(), ("run",), ("demo",), ("check",), ("send",)], ids=str)
+async def test_every_help_has_an_example_and_all_exit_codes(
+    tmp_path: Path, command: Sequence[str]
+) -> None:
+    ended = await run(*command, "--help", cwd=tmp_path)
+
+    assert (ended.code, ended.errors) == (0, [])
+    assert any(re.match("examples?:$", line) for line in ended.output)
+    codes = [
+        line[2] for line in ended.output[ended.output.index("exit codes:") :] if line[2] != " "
+    ]
+    assert codes[1:] == ["0", "1", "2"]
 
 
 async def test_version_is_the_packages(tmp_path: Path) -> None:

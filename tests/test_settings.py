@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchboard_operator.errors import SettingsError
-from switchboard_operator.settings import Settings, variables
+from switchboard_operator.settings import Settings, read_some, variables
 
 REQUIRED: Final[Mapping[str, str]] = {
     "CONCIERGE_URL": "http://bot.example.com",
@@ -373,3 +373,22 @@ def test_a_drain_must_leave_time_for_the_last_messages(
             Settings.read(environ)
         [problem] = refused.value.problems
         assert "PRE_DRAIN_SECONDS and DRAIN_SECONDS" in problem
+
+
+# Some of them
+
+
+def test_who_needs_some_variables_gets_those_and_their_faults_alone() -> None:
+    names = ("SWITCHBOARD_PORT", "CONCIERGE_POSTBACK_SECRET_KEY")
+    environ = {"PORT": "81", "CONCIERGE_POSTBACK_SECRET_KEY": "a,b", "RATE_LIMIT": "none of both"}
+
+    assert read_some(environ, *names) == {
+        "switchboard_port": 81,
+        "concierge_postback_secret_key": ("a", "b"),
+    }
+    with pytest.raises(SettingsError) as caught:
+        read_some({"PORT": "http", "RATE_LIMIT": "none of both"}, *names)
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        "PORT",
+        "CONCIERGE_POSTBACK_SECRET_KEY",
+    ]

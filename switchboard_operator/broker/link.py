@@ -24,6 +24,10 @@ LINK_ERRORS = (RedisError, OSError)
 Take = Callable[[bytes], bool]
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class Link(asyncio.Protocol):
     """
     One connection, used by one task: for calls, and then perhaps to listen.
@@ -73,7 +77,7 @@ class Link(asyncio.Protocol):
                 raise reply
         return replies
 
-    async def listen(self, take: Take, rest: Callable[[], None]) -> Never:
+    async def listen(self, take: Take, rest: Callable[[], None] = _nothing) -> Never:
         """
         Give *take* the data of each message of a subscription, for ever.
 
