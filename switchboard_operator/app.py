@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -107,6 +108,7 @@ async def _lines(app: web.Application) -> AsyncIterator[None]:
     connections = app[keys.CONNECTIONS] = Connections(limits)
     broker = app[keys.BROKER]
     app[keys.DRAINING] = asyncio.Event()
+    app[keys.STARTED] = time.monotonic()
     app[keys.FRAME_READERS] = FrameReaders(settings.max_message_bytes)
     sample = app[keys.DELIVERY_SAMPLE] = DeliverySample(connections, metrics, limits.sample)
     async with client_session(settings.concierge_concurrency) as session:

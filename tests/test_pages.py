@@ -21,8 +21,16 @@ from switchboard_operator.shutdown import drain
 from switchboard_operator.web import keys
 from switchboard_operator.web.assets import Asset
 from tests.conftest import OpenRaw
-from tests.fakes import FakeConcierge
-from tests.switchboards import ROOT, SESSION, Switchboard, eventually, switchboard
+from tests.fakes import SECRET, FakeConcierge
+from tests.redis_server import redis_server
+from tests.switchboards import (
+    ROOT,
+    SECRET_KEY,
+    SESSION,
+    Switchboard,
+    eventually,
+    switchboard,
+)
 
 WEB_CLIENT = ROOT / "web_client"
 FILES = sorted(path.relative_to(WEB_CLIENT).as_posix() for path in WEB_CLIENT.rglob("*.*"))
@@ -109,6 +117,75 @@ async def test_the_index_shows_name_versions_and_the_way_to_the_chat(board: Swit
     assert '<a href="/chat">' in page
 
 
+async def test_the_index_says_how_an_instance_is_that_is_on_its_own(board: Switchboard) -> None:
+    _, page = await board.get("/")
+
+    assert "<p>All is well.</p>" in page
+    assert shown(page, "Up for") == "less than a minute"
+    assert shown(page, "Broker") == "memory: this process is the only one"
+    assert shown(page, "Listener") == "hears what is published"
+    assert shown(page, "Sockets here") == "0"
+
+
+async def test_the_index_counts_the_sockets_that_are_open(board: Switchboard) -> None:
+    users = [await board.connect(f"a-session-of-user-{number}") for number in range(3)]
+    _, with_three = await board.get("/")
+    await users[0].close()
+
+    async def is_gone() -> bool:
+        return shown((await board.get("/"))[1], "Sockets here") == "2"
+
+    assert shown(with_three, "Sockets here") == "3"
+    await eventually(is_gone)
+
+
+@pytest.mark.slow
+async def test_the_index_says_that_redis_is_missed_and_that_it_is_back(
+    concierge: FakeConcierge,
+) -> None:
+    async with (
+        redis_server() as server,
+        switchboard(concierge.url, Limits(redis_settle=0.02), REDISCLOUD_URL=server.url) as board,
+    ):
+
+        async def says(summary: str) -> str:
+            async def said() -> bool:
+                return f"<p>{summary}</p>" in (await board.get("/"))[1]
+
+            await eventually(said)
+            return (await board.get("/"))[1]
+
+        before = await says("All is well.")
+        await server.kill()
+        away = await says("Redis is missed. Postbacks are held until it is back.")
+        await server.start()
+        after = await says("All is well.")
+
+    assert shown(before, "Broker") == shown(after, "Broker") == "Redis"
+    assert shown(away, "Broker") == "Redis, which does not answer"
+    assert shown(away, "Listener") == "hears nothing of what is published"
+
+
+@pytest.mark.slow
+async def test_the_index_shows_no_secret_and_no_address(concierge: FakeConcierge) -> None:
+    async with redis_server() as server:
+        url = server.url.replace("//", "//:hunter2@")
+        async with switchboard(concierge.url, REDISCLOUD_URL=url) as board:
+            _, page = await board.get("/")
+
+    told = [SECRET, SECRET_KEY, "the scraper", "hunter2", "127.0.0.1", str(concierge.port)]
+    assert [secret for secret in told if secret in page] == []
+
+
+async def test_the_index_asks_for_nothing_elsewhere_and_runs_no_script(board: Switchboard) -> None:
+    _, page = await board.get("/")
+
+    assert all(each.startswith("/") for each in References(page).found)
+    assert "<script" not in page
+    assert "url(" not in page
+    assert "@import" not in page
+
+
 async def test_the_concierges_version_is_shown_as_text(
     board: Switchboard, concierge: FakeConcierge
 ) -> None:
@@ -151,6 +228,7 @@ async def test_a_concierge_that_is_down_is_unavailable(
     status, page = await board.get("/")
 
     assert (status, shown(page, "Concierge")) == (200, "unavailable")
+    assert "<p>The Concierge is missed." in page
 
 
 async def test_a_concierge_that_is_slow_is_unavailable_and_the_index_is_not_slow() -> None:
@@ -264,12 +342,14 @@ async def test_a_switchboard_that_drains_is_neither_and_still_shows_its_pages(
         live = await get_json(board, "/live")
         ready = await get_json(board, "/ready")
         pages = [(await board.get(path))[0] for path in ("/", "/chat")]
+        index = (await board.get("/"))[1]
 
         assert not draining.done()
         await draining
     assert live == (503, {"live": False})
     assert ready == (503, {"ready": False, "redis": None, "listener": True, "draining": True})
     assert pages == [200, 200]
+    assert "<p>This instance is shutting down.</p>" in index
 
 
 # For scrapers

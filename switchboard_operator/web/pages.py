@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import time
 from base64 import b64encode
 from html import escape
 from pathlib import Path
@@ -14,6 +15,7 @@ from switchboard_operator import __version__
 from switchboard_operator.web import keys
 from switchboard_operator.web.assets import page_headers
 from switchboard_operator.web.errors import refusal
+from switchboard_operator.web.status import Status
 
 _INDEX = Template(Path(__file__).with_name("index.html").read_text())
 _STYLE = _INDEX.template.partition("<style>")[2].partition("</style>")[0]
@@ -24,10 +26,21 @@ _INDEX_HEADERS = page_headers("img-src 'self'", f"style-src 'sha256-{_STYLE_HASH
 
 
 async def index(request: web.Request) -> web.Response:
-    """Say what this is, in which version, and whether the Concierge answers."""
-    concierge = await request.app[keys.CONCIERGE].version() or "unavailable"
-    text = _INDEX.substitute(version=escape(__version__), concierge=escape(concierge))
+    """Say what this is, in which version, and how it is."""
+    words = (await _status(request.app)).in_words()
+    text = _INDEX.substitute({name: escape(told) for name, told in words.items()})
     return web.Response(text=text, content_type="text/html", headers=_INDEX_HEADERS)
+
+
+async def _status(app: web.Application) -> Status:
+    return Status(
+        version=__version__,
+        uptime=time.monotonic() - app[keys.STARTED],
+        concierge=await app[keys.CONCIERGE].version(),
+        health=app[keys.BROKER].health(),
+        draining=app[keys.DRAINING].is_set(),
+        sockets=len(app[keys.CONNECTIONS]),
+    )
 
 
 async def chat_page(request: web.Request) -> web.Response:
