@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 import uvloop
+from aiohttp import web
 
 from switchboard_operator import app
 from switchboard_operator.app import create_app, serving
@@ -491,11 +492,14 @@ async def doorstep_of(broker: Door) -> AsyncIterator[tuple[Any, Wire, Heir]]:
     """Open a doorstep on *broker* without a server."""
     made = create_app(Settings.read(variables("http://127.0.0.1:9")))
     made[keys.BROKER] = broker
+    runner = web.AppRunner(made)
+    await runner.setup()
     heir, wire = Heir(), Wire()
     opened = Doorsteps(made, lambda: heir)()
     opened.connection_made(wire)
     yield opened, wire, heir
     opened.connection_lost(None)
+    await runner.cleanup()
 
 
 async def test_what_does_not_come_in_time_goes_to_aiohttp_as_far_as_it_is_there() -> None:
