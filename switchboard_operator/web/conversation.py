@@ -1,7 +1,6 @@
 """One user's socket, seen from the side that reads: whatever comes, until the link is gone."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -38,10 +37,10 @@ class Conversation:
     __slots__ = (
         "_began",
         "_connection",
+        "_ending",
         "_heartbeat",
         "_limits",
         "_loop",
-        "_lost",
         "_max_bytes",
         "_metrics",
         "_over",
@@ -73,7 +72,7 @@ class Conversation:
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._refused = False  # the client broke the rules, so what it still sends is dropped
-        self._lost = False
+        self._ending = False  # the link is lost, but not all that was said is handed on
         self._unheard: Messages | None = None  # while some wait for their turn, or for room
 
     def hear(self, messages: Messages) -> None:
@@ -84,10 +83,6 @@ class Conversation:
             self._go_on()
         else:
             self._unheard.extend(messages)
-
-    def broken(self, code: int) -> None:
-        """Send a client away that broke the protocol, after what it said before has been taken."""
-        self.hear(deque([WSMessage(WSMsgType.ERROR, code, None)]))
 
     def filled(self) -> None:
         """Pass on that the client takes no more for now."""
@@ -103,12 +98,11 @@ class Conversation:
 
     def lost(self) -> None:
         """Note that the link is gone."""
-        self._lost = True
+        self._ending = True
         self._heartbeat.stop()
         self._talk.stop()
         self._connection.lost()
-        if self._unheard is None:
-            self._over()
+        self._end_if_all_is_taken()
 
     def _go_on(self) -> None:
         """Take what waits, while there is room; frames that are there make nobody else wait."""
@@ -129,12 +123,17 @@ class Conversation:
         self._loop.call_soon(self._go_on)
 
     def _rest(self) -> None:
-        """Read on: all that came is taken."""
+        """Read on: all that was read is taken."""
         self._unheard = None
-        if self._lost:
+        self._socket.resume_reading()
+        self._end_if_all_is_taken()
+
+    def _end_if_all_is_taken(self) -> None:
+        """Be over, and leave no cycle to the garbage collector."""
+        if self._ending and self._unheard is None and not self._socket.unread:
+            self._ending = False
+            self._socket.forget()
             self._over()
-        else:
-            self._socket.resume_reading()
 
     def _wait_for_room(self) -> None:
         self._socket.pause_reading()

@@ -15,6 +15,7 @@ from aiohttp.http import WebSocketReader
 READ_AHEAD = 16
 PORTION = 16 * 1024  # bytes parsed before the listener may pause: 256 KiB hold 40,000 tiny frames
 
+_BREACH = WSMsgType.ERROR
 _FINAL = 0x80
 _SHORT = 126  # bytes; a longer frame has its length in two bytes …
 _MEDIUM = 65536  # … or, from here on, in eight
@@ -28,10 +29,7 @@ class Listener(Protocol):
     """Who is told what comes of a socket."""
 
     def hear(self, messages: Messages) -> None:
-        """Take messages of the client."""
-
-    def broken(self, code: int) -> None:
-        """Note that the client broke the protocol, so that nothing more of it can be read."""
+        """Take messages of the client; the last of all may be an ERROR, with the code to close."""
 
     def filled(self) -> None:
         """Note that the client takes no more for now."""
@@ -78,17 +76,17 @@ class FrameReaders:
         """Return the reader of one socket; texts are left as bytes."""
         return WebSocketReader(self._heard, self._max_bytes, compress=False, decode_text=False)
 
-    def read(self, reader: WebSocketReader, data: bytes) -> tuple[Messages, int | None]:
-        """Return the messages that *data* completes, and a code if it breaks the protocol."""
+    def read(self, reader: WebSocketReader, data: bytes) -> Messages:
+        """Return the messages that *data* completes, and one of type ERROR if it is a breach."""
         heard = self._heard
         reader.feed_data(data)
         messages, heard.messages = heard.messages, deque()
         error, heard.error = heard.error, None
-        if error is None:
-            return messages, None
-        if not isinstance(error, WebSocketError):
+        if isinstance(error, WebSocketError):
+            messages.append(WSMessage(WSMsgType.ERROR, int(error.code), None))
+        elif error is not None:
             raise error
-        return messages, int(error.code)
+        return messages
 
 
 class WebSocket(asyncio.Protocol):
@@ -108,7 +106,7 @@ class WebSocket(asyncio.Protocol):
         self._reader: WebSocketReader | None = readers.make()
         self._listener: Listener
         self._paused = True
-        self._unread = b""  # while paused, what had come already
+        self._unread = b""  # while paused, what has come already: parsed it were 20 times as much
         self.full = False
 
     def start(self, listener: Listener) -> None:
@@ -124,8 +122,11 @@ class WebSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass on the messages in *data*, by and by if the listener wants a pause."""
-        self._unread = self._unread + data if self._unread else data
-        self._read()
+        if self._paused or len(data) > PORTION:
+            self._unread += data
+            self._read()
+        else:
+            self._hear(data)
 
     def eof_received(self) -> None:
         """Pass on that the client says no more; the transport closes once all is sent."""
@@ -142,16 +143,13 @@ class WebSocket(asyncio.Protocol):
         self._listener.drained()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """
-        Pass on that the link is gone, after all that came before.
+        """Pass on that the link is gone; what had come already can still be read."""
+        self._listener.lost()
 
-        What is left need not wait for the garbage collector.
-        """
-        unread, self._unread = self._unread, b""
-        self._hear(unread)
-        listener, self._reader = self._listener, None
-        del self._listener
-        listener.lost()
+    @property
+    def unread(self) -> bool:
+        """Tell whether something has come that waits for the end of a pause."""
+        return bool(self._unread)
 
     def pause_reading(self) -> None:
         """Leave what comes in the kernel, whose window closes in time."""
@@ -166,6 +164,10 @@ class WebSocket(asyncio.Protocol):
             self._read()
             if not self._paused:
                 self._transport.resume_reading()
+
+    def forget(self) -> None:
+        """Let go of the listener, which holds on to us: the link is gone, and all is read."""
+        del self._listener
 
     def send(self, frames: Sequence[bytes]) -> None:
         """Send text frames, all in one go."""
@@ -205,14 +207,14 @@ class WebSocket(asyncio.Protocol):
             self._hear(portion)
 
     def _hear(self, data: bytes) -> None:
-        if self._reader is None:  # what comes after an error is dropped
+        if self._reader is None:  # what comes after a breach of the protocol is dropped
             return
-        messages, error = self._readers.read(self._reader, data)
-        if messages:
-            self._listener.hear(messages)
-        if error is not None:
+        messages = self._readers.read(self._reader, data)
+        if not messages:
+            return
+        if messages[-1].type is _BREACH:
             self._reader = None
-            self._listener.broken(error)
+        self._listener.hear(messages)
 
     def _send(self, opcode: int, payload: bytes) -> None:
         self._transport.write(_head(opcode, payload) + payload)
