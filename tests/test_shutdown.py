@@ -11,7 +11,7 @@ from switchboard_operator.limits import Limits
 from switchboard_operator.shutdown import drain
 from tests.conftest import OpenRaw
 from tests.fakes import FakeConcierge, Incoming
-from tests.raw import TEXT
+from tests.raw import BINARY, PING, TEXT, frame
 from tests.switchboards import SESSION, switchboard, switchboard_process, variables
 
 TARGET = f"/?session={SESSION}"
@@ -45,6 +45,43 @@ async def test_sigterm_closes_sockets_with_1012_and_delivers_what_is_in_flight(
         assert await asyncio.wait_for(board.process.wait(), 20) == 0
         await deaf.ended()
     assert len(concierge.accepted) == 20
+    assert "Traceback" not in "\n".join(board.output)
+
+
+@pytest.mark.slow
+async def test_sigterm_finds_sockets_in_every_state_and_ends_in_time(
+    concierge: FakeConcierge, open_raw: OpenRaw
+) -> None:
+    async with switchboard_process(variables(concierge.url, RATE_LIMIT="0")) as board:
+        assert board.process is not None
+        idle, half_a_frame, refused, broken, talking, half_closed, deaf = [
+            await open_raw(board.url, f"/?session=session-number-{number}", receive_buffer=4096)
+            for number in range(7)
+        ]
+        stranger = await open_raw(board.url, "/", "Sec-WebSocket-Protocol: switchboard.v1\r\n")
+        half_a_frame.writer.write(frame(TEXT, b"x" * 1000)[:500])
+        await refused.send(BINARY)
+        broken.writer.write(b"\x83\x80aaaa")  # an opcode that is none
+        half_closed.writer.write_eof()
+        for _ in range(40):
+            await board.postback({"to": "session-number-6", "body": "x" * 100_000})
+        for _ in range(20_000):
+            deaf.write(PING, b"and answers none of it")
+        for number in range(500):
+            talking.write(TEXT, b'{"message": "%d"}' % number)
+        await concierge.has_received(1)
+
+        board.process.send_signal(signal.SIGTERM)
+        told = await asyncio.gather(
+            *(raw.close_code() for raw in (idle, half_a_frame, refused, broken, talking, stranger))
+        )
+
+        assert told == [1012, 1012, 1003, 1002, 1012, 1012]
+        assert await asyncio.wait_for(board.process.wait(), 20) == 0
+        for raw in (half_closed, deaf):
+            await raw.ended()
+    said = [int(one.content["Body"]) for one in concierge.accepted]
+    assert said == list(range(500))
     assert "Traceback" not in "\n".join(board.output)
 
 
