@@ -840,7 +840,7 @@ async def test_a_concierge_that_does_not_answer_in_time_leaves_the_outcome_unkno
     run: Run, concierge: FakeConcierge, idempotent: str, retry: bool
 ) -> None:
     released = concierge.hold()
-    async with run(CONCIERGE_TIMEOUT="0.1", CONCIERGE_IDEMPOTENT=idempotent) as board:
+    async with run(CONCIERGE_TIMEOUT="0.5", CONCIERGE_IDEMPOTENT=idempotent) as board:
         client = await V1Client.opened(board)
 
         await client.say("1")
