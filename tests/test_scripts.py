@@ -402,6 +402,15 @@ class Interrupted(Link):
             replies += await self._link.pipeline([command])
         return replies
 
+    def send(self, commands: Sequence[Command], take: Callable[[list[Any]], None]) -> None:
+        async def run() -> None:
+            take(await self.pipeline(commands))
+
+        self._sending = asyncio.create_task(run())
+
+    def check(self) -> None:
+        self._link.check()
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(

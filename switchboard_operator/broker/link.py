@@ -49,6 +49,8 @@ class Link(asyncio.Protocol):
         self._rested: Callable[[], None]
         self._resting = False  # messages that are there wait for others to have their turn
         self._waiter: asyncio.Future[Any] | None = None
+        self._replied: Callable[[list[Any]], None] | None = None  # takes the replies of a `send`
+        self.broken: Callable[[], None] = _nothing  # told when the link has broken
         self._broken: Exception | None = None
         transport.set_protocol(self)
 
@@ -67,15 +69,35 @@ class Link(asyncio.Protocol):
         """
         self._refuse_unasked()
         waiter = self._wait()
-        self._got, self._due = [], len(commands)
-        self._patience.start()
-        self._transport.write(b"".join([resp.packed(command) for command in commands]))
+        self._begin(commands)
         replies: list[Any] = await self._result(waiter)
-        self._patience.stop()
         for reply in replies:
             if isinstance(reply, ConnectionError):
                 raise reply
         return replies
+
+    def send(self, commands: Sequence[Command], take: Callable[[list[Any]], None]) -> None:
+        """
+        Send *commands* as `pipeline` does, but let *take* have their replies, without a task.
+
+        If the link breaks, or is broken, *take* is not called: `broken` is.
+        """
+        self._refuse_unasked()
+        if self._broken is None:
+            self._replied = take
+            self._begin(commands)
+        else:
+            self.broken()
+
+    def check(self) -> None:
+        """Raise what has broken the link, if it is broken."""
+        if self._broken is not None:
+            raise self._broken
+
+    def _begin(self, commands: Sequence[Command]) -> None:
+        self._got, self._due = [], len(commands)
+        self._patience.start()
+        self._transport.write(b"".join([resp.packed(command) for command in commands]))
 
     async def listen(self, take: Take, rest: Callable[[], None] = _nothing) -> Never:
         """
@@ -99,8 +121,7 @@ class Link(asyncio.Protocol):
             self._break(exc)
 
     def _wait(self) -> asyncio.Future[Any]:
-        if self._broken is not None:
-            raise self._broken
+        self.check()
         self._waiter = self._loop.create_future()
         return self._waiter
 
@@ -141,6 +162,7 @@ class Link(asyncio.Protocol):
         self._transport.abort()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
+        self.broken()
 
     def _read(self) -> None:
         """Take what is there, as far as anybody waits for it."""
@@ -160,7 +182,11 @@ class Link(asyncio.Protocol):
                 return
             got.append(reply)
         self._due = 0
-        if self._waiter is not None and not self._waiter.done():
+        self._patience.stop()
+        if self._replied is not None:
+            take, self._replied = self._replied, None
+            take(got)
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(got)
 
     def _read_messages(self, take: Take) -> None:

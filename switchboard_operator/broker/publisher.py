@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Sequence
-from typing import Never
+from typing import Any, Never
 
 import structlog
 from redis.exceptions import ResponseError
@@ -13,7 +13,7 @@ from switchboard_operator.broker import keys, scripts
 from switchboard_operator.broker.alarm import Alarm
 from switchboard_operator.broker.base import Receipt
 from switchboard_operator.broker.hold import Entry, Hold
-from switchboard_operator.broker.link import LINK_ERRORS, Link
+from switchboard_operator.broker.link import Link
 from switchboard_operator.broker.linker import OpenLink
 from switchboard_operator.broker.reconnector import Reconnector
 from switchboard_operator.limits import Limits
@@ -49,6 +49,10 @@ class Publisher:
         self._batch_bytes = limits.batch_bytes  # less while links break under that much
         self._paused = True
         self._alarm = Alarm(limits.probe_every)
+        self._link: Link | None = None  # which takes what is put
+        self._busy = False  # something is under way on it: a batch, or a check
+        self._batch: list[Entry] = []
+        self._in_trouble = False  # Redis did not run all of the batch
         self._complaints = Occasions(limits.log_interval)
         self._check_key = keys.lease(f"~check.{uuid.uuid4().hex}")  # no session's
 
@@ -65,24 +69,23 @@ class Publisher:
     def put(self, postbacks: Sequence[Postback]) -> asyncio.Future[Receipt]:
         """Queue postbacks; the future is done when all are published. Raises BrokerFull."""
         published = self._hold.put(postbacks)
-        self._alarm.ring()
+        self._go_on()
         return published
 
     def put_probe(self, probe: Postback) -> asyncio.Future[Receipt]:
         """Queue *probe*, which goes the way of postbacks but is nothing to lose."""
         published = self._hold.put_probe(probe)
-        self._alarm.ring()
+        self._go_on()
         return published
 
     def resume(self) -> None:
         """Publish from now on: what comes back is heard."""
         self._paused = False
-        self._alarm.ring()
+        self._go_on()
 
     def pause(self) -> None:
         """Publish nothing for now: this instance itself would not hear it."""
         self._paused = True
-        self._alarm.ring()
 
     async def emptied(self) -> None:
         """Wait until no postback is held."""
@@ -95,18 +98,62 @@ class Publisher:
     async def _publish_on(self, link: Link) -> Never:
         await self._check(link)
         self._links.works()
-        while True:
-            if self._due:
-                await self._publish(link, self._hold.batch(self._batch_bytes))
-                continue
-            await self._alarm.sleep()
-            if not self._due:
-                await self._check(link)  # a link that is not used is not known to work
+        self._link, self._busy = link, False
+        link.broken = self._alarm.ring
+        try:
+            self._go_on()
+            while True:
+                await self._alarm.sleep()
+                link.check()
+                await self._see_to(link)
+        finally:
+            self._link = None
+            self._doubt_batch()
 
-    @property
-    def _due(self) -> bool:
-        """Tell whether there is something to publish now."""
-        return len(self._hold) > 0 and not self._paused
+    def _go_on(self) -> None:
+        """Publish what waits, unless something is under way."""
+        if self._link is None or self._busy or self._paused or not self._hold:
+            return
+        self._busy = True
+        self._batch = self._hold.batch(self._batch_bytes)
+        self._link.send(scripts.in_order([entry.command for entry in self._batch]), self._take)
+
+    def _take(self, replies: list[Any]) -> None:
+        """Take what Redis says of the batch; what is not as usual is for the task to sort out."""
+        published = scripts.all_well(replies)
+        if published is None:
+            self._in_trouble = True
+            self._alarm.ring()
+            return
+        for reply in published:
+            self._confirm(*reply)
+        self._end_batch()
+        self._go_on()
+
+    async def _see_to(self, link: Link) -> None:
+        """Sort a batch out, or look whether Redis is there: a link that rests may be broken."""
+        if self._in_trouble:
+            self._in_trouble = False
+            await self._publish(link)
+        elif not self._busy:
+            self._busy = True
+            await self._check(link)
+            self._busy = False
+        self._go_on()
+
+    def _end_batch(self) -> None:
+        self._batch = []
+        self._batch_bytes = min(5 * self._batch_bytes // 4, self._limits.batch_bytes)
+        self._busy = False
+
+    def _doubt_batch(self) -> None:
+        """Note that what was under way may have been published."""
+        if self._batch:
+            # A slow link needs smaller calls; what it can take is found out from below.
+            self._batch_bytes = max(LEAST_BATCH, self._batch_bytes // 2)
+        for entry in self._batch:
+            entry.in_doubt = True
+        self._batch, self._in_trouble = [], False
 
     async def _check(self, link: Link) -> None:
         """Run a script that writes, as publishing does: a PING works where writing does not."""
@@ -117,21 +164,17 @@ class Publisher:
         if isinstance(replies[0], ResponseError):
             await link.call("PING")
 
-    async def _publish(self, link: Link, batch: list[Entry]) -> None:
-        try:
-            replies = await scripts.run_in_order(link, [entry.command for entry in batch])
-            for entry, reply in zip(batch, replies, strict=True):
-                if isinstance(reply, ResponseError):
-                    await self._publish_bare(link, entry, reply)
-                else:
-                    self._confirm(*reply)
-        except LINK_ERRORS:
-            # A slow link needs smaller calls; what it can take is found out from below.
-            self._batch_bytes = max(LEAST_BATCH, self._batch_bytes // 2)
-            for entry in batch:
-                entry.in_doubt = True
-            raise
-        self._batch_bytes = min(5 * self._batch_bytes // 4, self._limits.batch_bytes)
+    async def _publish(self, link: Link) -> None:
+        """Publish the batch again, of which some may have been: each has a key, so Redis knows."""
+        for entry in self._batch:
+            entry.in_doubt = True
+        replies = await scripts.run_in_order(link, [entry.command for entry in self._batch])
+        for entry, reply in zip(self._batch, replies, strict=True):
+            if isinstance(reply, ResponseError):
+                await self._publish_bare(link, entry, reply)
+            else:
+                self._confirm(*reply)
+        self._end_batch()
 
     async def _publish_bare(self, link: Link, entry: Entry, refusal: ResponseError) -> None:
         """Publish what Redis refuses to number and keep; *entry* is the first that is held."""

@@ -43,6 +43,20 @@ _MULTI, _EXEC = resp.packed(("MULTI",)), resp.packed(("EXEC",))
 _LOADING_PUBLISH = ("SCRIPT", "LOAD", PUBLISH.text)
 
 
+def in_order(commands: Sequence[Command]) -> list[Command]:
+    """Return what runs *commands*, all of PUBLISH, if all is well, and nothing between them."""
+    return list(commands) if len(commands) == 1 else [_MULTI, *commands, _EXEC]
+
+
+def all_well(replies: Sequence[Any]) -> Sequence[Any] | None:
+    """Return the replies to the commands of `in_order`, None if not all of them ran."""
+    if len(replies) > 1:
+        replies = replies[-1]
+    if isinstance(replies, list) and all(isinstance(reply, list) for reply in replies):
+        return replies
+    return None
+
+
 async def run_in_order(link: Link, commands: Sequence[Command]) -> list[Any]:
     """
     Run *commands*, all of PUBLISH, and let nothing come between them; return the replies.
