@@ -74,6 +74,7 @@ def create_app(
     app[keys.SETTINGS] = settings
     app[keys.LIMITS] = limits
     app[keys.METRICS] = Metrics(__version__)
+    app[keys.DELIVERY_SAMPLE] = DeliverySample(app[keys.METRICS], limits.sample)
     app[keys.TOKENS] = Tokens(settings.switchboard_secret_key, settings.session_lifetime)
     app[keys.ADMISSION] = Admission(settings)
     app[keys.ROOM] = Room(settings.max_connections)
@@ -110,7 +111,8 @@ async def _lines(app: web.Application) -> AsyncIterator[None]:
     app[keys.DRAINING] = asyncio.Event()
     app[keys.STARTED] = time.monotonic()
     app[keys.FRAME_READERS] = FrameReaders(settings.max_message_bytes)
-    sample = app[keys.DELIVERY_SAMPLE] = DeliverySample(connections, metrics, limits.sample)
+    sample = app[keys.DELIVERY_SAMPLE]
+    sample.is_here = connections.has
     async with client_session(settings.concierge_concurrency) as session:
         concierge = app[keys.CONCIERGE] = Concierge(session, settings, limits, metrics)
         lag = LoopLag(limits.lag_every, limits.lag_window)

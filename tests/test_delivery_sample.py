@@ -1,22 +1,15 @@
 """How long postbacks take from the Concierge's door to a user's line."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
-import pytest_asyncio
 
-from switchboard_operator.broker.memory_mailbox import MemoryMailbox
-from switchboard_operator.connection import Connection
-from switchboard_operator.connections import Connections
 from switchboard_operator.delivery_sample import DeliverySample
-from switchboard_operator.frames import CLASSIC
 from switchboard_operator.limits import Limits
 from switchboard_operator.messages import Delivery, Postback
 from switchboard_operator.metrics import Metrics
 from tests.conftest import Run
 from tests.switchboards import SESSION, Switchboard, eventually
-from tests.test_connections import RULES, FakeSocket
 
 
 async def seen(board: Switchboard) -> float:
@@ -62,17 +55,19 @@ class Sampling:
         return int(float(line.rpartition(" ")[2]))
 
 
-@pytest_asyncio.fixture
-async def sampling() -> AsyncIterator[Sampling]:
-    table, metrics = Connections(Limits()), Metrics("test")
-    connection = Connection(FakeSocket(), CLASSIC, MemoryMailbox(RULES), Limits())
-    connection.join(SESSION, after=None)
-    table.add(connection)
-    yield Sampling(DeliverySample(table, metrics, longest=60), metrics)
-    connection.lost()
+def sampling_for(longest: float) -> Sampling:
+    metrics = Metrics("test")
+    sample = DeliverySample(metrics, longest)
+    sample.is_here = SESSION.__eq__
+    return Sampling(sample, metrics)
 
 
-async def test_one_is_followed_and_the_others_meanwhile_are_not(sampling: Sampling) -> None:
+@pytest.fixture
+def sampling() -> Sampling:
+    return sampling_for(longest=60)
+
+
+def test_one_is_followed_and_the_others_meanwhile_are_not(sampling: Sampling) -> None:
     for body in (b"1", b"2", b"3"):
         sampling.accept(body)
 
@@ -84,7 +79,7 @@ async def test_one_is_followed_and_the_others_meanwhile_are_not(sampling: Sampli
     assert sampling.seen() == 1
 
 
-async def test_once_it_was_delivered_the_next_is_followed(sampling: Sampling) -> None:
+def test_once_it_was_delivered_the_next_is_followed(sampling: Sampling) -> None:
     for body in (b"1", b"2"):
         sampling.accept(body)
         sampling.deliver(body)
@@ -92,7 +87,7 @@ async def test_once_it_was_delivered_the_next_is_followed(sampling: Sampling) ->
     assert sampling.seen() == 2
 
 
-async def test_it_counts_once_for_several_sockets(sampling: Sampling) -> None:
+def test_it_counts_once_for_several_sockets(sampling: Sampling) -> None:
     sampling.accept(b"1")
 
     sampling.deliver(b"1")
@@ -101,11 +96,17 @@ async def test_it_counts_once_for_several_sockets(sampling: Sampling) -> None:
     assert sampling.seen() == 1
 
 
-async def test_one_that_does_not_come_is_given_up(sampling: Sampling) -> None:
-    sampling.sample = DeliverySample(sampling.sample._connections, sampling.metrics, longest=0)
+def test_one_that_does_not_come_is_given_up() -> None:
+    sampling = sampling_for(longest=0)
     sampling.accept(b"lost")
 
     sampling.accept(b"2")
     sampling.deliver(b"2")
 
     assert sampling.seen() == 1
+
+
+def test_one_whose_user_is_elsewhere_is_not_followed(sampling: Sampling) -> None:
+    sampling.sample.accepted(Postback("somebody-elsewhere", b"1", "key"))
+
+    assert sampling.sample.session == ""

@@ -85,7 +85,7 @@ class World:
         self.limits = Limits(sockets_per_session=3)
         self.table = Connections(self.limits)
         turns = Turns(METRICS, self.limits.unanswered)
-        sample = DeliverySample(self.table, METRICS, self.limits.sample)
+        sample = DeliverySample(METRICS, self.limits.sample)
         self.downlink = Downlink(self.table, turns, sample, METRICS)
         self.mailbox = MemoryMailbox(RULES)
         self.open: list[Client] = []

@@ -204,7 +204,7 @@ async def test_what_the_concierge_did_not_accept_expects_no_answer(
 async def test_answers_that_may_have_gone_unheard_are_not_counted_as_missing() -> None:
     metrics, table = Metrics("test"), Connections(Limits())
     with Turns(metrics, 60) as turns:
-        downlink = Downlink(table, turns, DeliverySample(table, metrics, 10), metrics)
+        downlink = Downlink(table, turns, DeliverySample(metrics, 10), metrics)
         turns.begin(SESSION)
 
         downlink.resync()
