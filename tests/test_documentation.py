@@ -100,3 +100,35 @@ def test_only_the_command_line_reads_the_environment() -> None:
     readers = [path for path in package.rglob("*.py") if reads_environment(path)]
 
     assert sorted(readers) == [package / "__main__.py", package / "demo/__main__.py"]
+
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def anchors(document: Path) -> set[str]:
+    """Return the names by which a document's headings can be linked to."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", document.read_text()):
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path) if path else document
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+# Names in capitals that are no variables of ours.
+OTHERS = {"INFO", "HTTP", "DELETE", "SSL_CERT_FILE", "DEMO_SWITCHBOARD_URL"}
+
+
+@pytest.mark.parametrize("name", ["deploy", "migration", "security", "troubleshooting"])
+def test_a_variable_that_operators_are_told_of_exists(name: str) -> None:
+    text = (ROOT / f"docs/{name}.md").read_text()
+
+    told = set(re.findall(r"`([A-Z][A-Z0-9_]{2,})(?:=[^`]*)?`", text))
+
+    assert told
+    assert told <= {*NAMES, *OTHERS}
