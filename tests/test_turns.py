@@ -88,6 +88,19 @@ async def test_messages_that_wait_for_an_answer_are_one_turn(
     assert await replies(board) == 1
 
 
+async def test_a_turn_begins_with_its_first_message() -> None:
+    with Turns(Metrics("test"), 0.3) as turns:
+        began = time.monotonic()
+        turns.begin(SESSION)
+
+        while turns.waits(SESSION):  # somebody who goes on and on, and is not answered
+            await asyncio.sleep(0.01)
+            if turns.waits(SESSION):
+                turns.begin(SESSION)
+
+        assert time.monotonic() - began < 0.6
+
+
 async def test_a_postback_to_who_has_said_nothing_answers_nothing(board: Switchboard) -> None:
     await board.connect()
 
