@@ -1,7 +1,7 @@
 # Everything a checkout needs, from nothing: each target installs what it uses, by pip, npm or apt-get.
 # Python is chosen by tools/need; `make PYTHON=/path/to/python …` names another for a new .venv.
 .DEFAULT_GOAL := help
-.PHONY: bench check clean demo help recovery rolling-restart run screenshots soak soak-short test test-fast
+.PHONY: bench check clean demo docs help recovery rolling-restart run screenshots soak soak-short test test-fast
 
 PYTHON =
 PIP_INSTALL = .venv/bin/python -m pip install -q --disable-pip-version-check
@@ -58,6 +58,9 @@ bench: .venv/.dev benchmarks/peers/node/node_modules/.made  ## compare speed and
 screenshots: .venv/.dev  ## remake the pictures of the widget in docs/screenshots
 	@tools/need chromium-headless-shell
 	.venv/bin/python -m tests.widget.screenshots
+
+docs: .venv/.run  ## remake the tables of variables in the documents, and .env.example
+	.venv/bin/python -m tools.configuration
 
 clean:  ## remove all that these targets made, .venv too
 	rm -rf .venv .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

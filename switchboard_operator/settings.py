@@ -48,7 +48,7 @@ class Settings:
     """
 
     concierge_url: str = _variable(
-        http_url, "https://bot.example.com", "Where the Concierge listens."
+        http_url, "http://127.0.0.1:8080", "Where the Concierge listens."
     )
     concierge_postback_secret_key: tuple[str, ...] = _variable(
         secrets,

@@ -9,9 +9,11 @@ from dotenv import dotenv_values
 
 from switchboard_operator.settings import Settings, variables
 from tests.switchboards import ROOT
+from tools import configuration
 
 NAMES = [*variables(), "PORT"]
 REQUIRED = [name for name, variable in variables().items() if variable.required]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 OPTIONAL = [name for name in variables() if name not in REQUIRED]
 
 
@@ -27,13 +29,13 @@ def example() -> dict[str, tuple[str, str, bool]]:
     return found
 
 
-def readme() -> dict[str, list[str]]:
-    """Return the rows of README's configuration table by variable, the other cells as they are."""
-    rows = re.findall(
-        r"^\| `([A-Z0-9_]+)` \| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE
+def rows(document: str) -> dict[str, list[str]]:
+    """Return the rows of a document's table by variable, the other cells as they are."""
+    found = re.findall(
+        r"^\| `([A-Z0-9_]+)` \| (.*) \|$", (ROOT / document).read_text(), re.MULTILINE
     )
-    assert len({name for name, _ in rows}) == len(rows), "a variable has two rows"
-    return {name: rest.split(" | ") for name, rest in rows}
+    assert len({name for name, _ in found}) == len(found), "a variable has two rows"
+    return {name: rest.split(" | ") for name, rest in found}
 
 
 def reads_environment(path: Path) -> bool:
@@ -50,8 +52,32 @@ def test_the_example_file_names_every_variable_in_order() -> None:
     assert list(example()) == NAMES
 
 
-def test_readme_names_every_variable() -> None:
-    assert set(readme()) == set(NAMES)
+@pytest.mark.parametrize("path", configuration.documents(), ids=lambda path: path.name)
+def test_what_make_docs_makes_is_what_the_code_says(path: Path) -> None:
+    assert path.read_text() == configuration.documents()[path], "run `make docs`"
+
+
+def test_the_configuration_document_names_every_variable_in_order() -> None:
+    assert list(rows("docs/configuration.md")) == NAMES
+
+
+def test_readme_names_what_is_required_and_nothing_that_is_not_there() -> None:
+    assert set(REQUIRED) < set(rows("README.md")) < set(NAMES)
+
+
+def test_readme_can_be_read_in_one_go() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_what_a_document_links_to_is_there(path: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)|<img src=\"([^\"]+)\"", text)
+    targets = [one or other for one, other in links]
+
+    here = [target for target in targets if "://" not in target]
+
+    assert [target for target in here if not (path.parent / target).exists()] == []
 
 
 @pytest.mark.parametrize("name", variables())
@@ -81,10 +107,10 @@ def test_the_example_file_is_a_usable_configuration() -> None:
 
 
 @pytest.mark.parametrize("name", variables())
-def test_readme_shows_the_default(name: str) -> None:
+def test_the_configuration_document_shows_the_default(name: str) -> None:
     variable = variables()[name]
 
-    shown = readme()[name][0].strip("`")
+    shown = rows("docs/configuration.md")[name][0].strip("`")
 
     if variable.required:
         assert shown == "required"
