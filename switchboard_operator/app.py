@@ -14,6 +14,7 @@ from aiohttp import web
 from yarl import URL
 
 from switchboard_operator import __version__, frames, logs, server_frames_v1
+from switchboard_operator.aliases import Aliases
 from switchboard_operator.broker.base import Broker
 from switchboard_operator.broker.memory import MemoryBroker
 from switchboard_operator.broker.redis import RedisBroker
@@ -76,6 +77,7 @@ def create_app(
     app[keys.METRICS] = Metrics(__version__)
     app[keys.DELIVERY_SAMPLE] = DeliverySample(app[keys.METRICS], limits.sample)
     app[keys.TOKENS] = Tokens(settings.switchboard_secret_key, settings.session_lifetime)
+    app[keys.ALIASES] = Aliases(settings.switchboard_secret_key)
     app[keys.ADMISSION] = Admission(settings)
     app[keys.ROOM] = Room(settings.max_connections)
     app[keys.OCCASIONS] = Occasions(limits.log_interval)

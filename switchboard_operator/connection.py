@@ -96,7 +96,8 @@ class Connection:
             _ignore  # told what a page brought, what is lost
         )
         self.delivered: Callable[[], None] = _ignore  # told when a postback was written
-        self.failed: Callable[[Exception], None] = _ignore  # told of a bug, which ends it
+        # Told of a bug, which ends it.
+        self.failed: Callable[[Connection, Exception], None] = _ignore
         self._socket = socket
         self._mailbox = mailbox
         self._limits = limits
@@ -290,7 +291,7 @@ class Connection:
                 pass
         except Exception as exc:  # whoever put something on the line is not to suffer for it
             self.abort()
-            self.failed(exc)
+            self.failed(self, exc)
         finally:
             self._sending = False
 

@@ -72,7 +72,7 @@ class Cipher(Fernet):
 
     def __init__(self, secrets: Sequence[str], purpose: bytes) -> None:
         """Derive a key from each of *secrets* by HKDF-SHA256, bound to *purpose*."""
-        self._keys = MultiFernet([Fernet(_derive(secret, purpose)) for secret in secrets])
+        self._keys = MultiFernet([Fernet(derive(secret, purpose)) for secret in secrets])
 
     def encrypt(self, data: bytes) -> bytes:
         """Encrypt with the first key."""
@@ -107,6 +107,7 @@ def decode_cookie(text: str) -> dict[str, Any]:
     return {"created": cookie.created, "session": {"id": cookie.session.id}}
 
 
-def _derive(secret: str, purpose: bytes) -> bytes:
+def derive(secret: str, purpose: bytes) -> bytes:
+    """Return a key of 32 bytes, in base64, that *secret* gives for *purpose* and no other."""
     key = HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(secret.encode())
     return urlsafe_b64encode(key)

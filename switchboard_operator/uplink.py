@@ -9,6 +9,7 @@ from typing import Self
 
 import structlog
 
+from switchboard_operator.aliases import Aliases
 from switchboard_operator.broker.base import Leases
 from switchboard_operator.concierge import Concierge
 from switchboard_operator.errors import ConciergeRejected, ConciergeTimeout, ConciergeUnavailable
@@ -59,6 +60,7 @@ class Uplink:
         self._repeatable = {Outcome.UNAVAILABLE, Outcome.IN_PROGRESS}
         if settings.concierge_idempotent:
             self._repeatable.add(Outcome.TIMEOUT)
+        self._aliases = Aliases(settings.switchboard_secret_key)
         self._limits = limits
         self._metrics = metrics
         self._closed = False
@@ -127,8 +129,7 @@ class Uplink:
         if self._closed:
             return
         if bug := worker.exception():
-            self._metrics.task_failures.inc()
-            log.error("uplink worker failed", exc_info=bug)
+            self._note_bug(queue.head.message, bug)
             self._metrics.user_messages.labels("failed").inc()
             self._settled(queue, queue.head, Outcome.TIMEOUT)
         if queue:  # one more may have come since the worker saw none
@@ -136,6 +137,15 @@ class Uplink:
         else:
             del self._queues[session]
             self._leases.release(session)
+
+    def _note_bug(self, message: UserMessage, bug: BaseException) -> None:
+        self._metrics.task_failures.inc()
+        log.error(
+            "uplink worker failed",
+            request_id=message.key,
+            session=self._aliases.of_session(message.session),
+            exc_info=bug,
+        )
 
     async def _work(self, session: str, queue: SessionQueue) -> None:
         """Deliver the messages of one session, one after the other, until none is left."""
@@ -165,7 +175,12 @@ class Uplink:
         if not message.keyed_here and outcome not in self._repeatable:
             self._leases.settle(session, message.key, outcome.value)
         if outcome is not Outcome.ACCEPTED:
-            log.warning("user message not delivered", request_id=message.key, outcome=outcome.value)
+            log.warning(
+                "user message not delivered",
+                request_id=message.key,
+                session=self._aliases.of_session(session),
+                outcome=outcome.value,
+            )
         return outcome
 
     async def _show(self, session: str, outcome: Outcome) -> None:

@@ -350,7 +350,7 @@ async def test_a_bug_in_reading_the_mailbox_ends_the_connection_and_is_not_passe
     socket = FakeSocket()
     connection = Connection(socket, frames.CLASSIC, BuggyMailbox(RULES), Limits())
     bugs: list[Exception] = []
-    connection.failed = bugs.append
+    connection.failed = lambda _, bug: bugs.append(bug)
 
     connection.join(SESSION, after=None)
 

@@ -73,7 +73,7 @@ class Party:
         self.connection = Connection(
             self.socket, frames.CLASSIC, app[keys.BROKER].mailbox, app[keys.LIMITS]
         )
-        self.connection.failed = self.bugs.append
+        self.connection.failed = lambda _, bug: self.bugs.append(bug)
         self.connection.join(SESSION, after=None)
         talk: Talk = self.talk
         self.socket.start(Conversation(app, self.connection, self.socket, talk, self._end))

@@ -10,7 +10,6 @@ from switchboard_operator import frames, server_frames_v1
 from switchboard_operator.connection import Connection
 from switchboard_operator.errors import UpgradeRefused
 from switchboard_operator.frames import Wire
-from switchboard_operator.metrics import Metrics
 from switchboard_operator.web import handshake, keys
 from switchboard_operator.web.classic import ClassicTalk
 from switchboard_operator.web.conversation import Conversation, Talk
@@ -98,7 +97,7 @@ def _connection(app: web.Application, link: Link, wire: Wire) -> tuple[Connectio
     socket = WebSocket(link.transport, app[keys.FRAME_READERS])
     connection = Connection(socket, wire, app[keys.BROKER].mailbox, app[keys.LIMITS])
     connection.replayed = app[keys.METRICS].replayed
-    connection.failed = partial(_note_bug, app[keys.METRICS])
+    connection.failed = partial(_note_bug, app)
     return connection, socket
 
 
@@ -111,9 +110,15 @@ def _begin(app: web.Application, connection: Connection, socket: WebSocket, talk
         connection.close(frames.RESTART, receipt=True)
 
 
-def _note_bug(metrics: Metrics, bug: Exception) -> None:
-    metrics.task_failures.inc()
-    log.error("connection failed", exc_info=bug)
+def _note_bug(app: web.Application, connection: Connection, bug: Exception) -> None:
+    app[keys.METRICS].task_failures.inc()
+    aliases = app[keys.ALIASES]
+    log.error(
+        "connection failed",
+        connection=aliases.of_connection(connection),
+        session=aliases.of_session(connection.session),
+        exc_info=bug,
+    )
 
 
 def _over(app: web.Application, connection: Connection) -> None:

@@ -117,7 +117,7 @@ class Conversation:
             try:
                 self._take(waiting.popleft())
             except Exception as exc:  # a bug: it ends this socket and is not passed over
-                self._connection.failed(exc)
+                self._connection.failed(self._connection, exc)
                 self._connection.abort()
         self._socket.pause_reading()
         self._loop.call_soon(self._go_on)

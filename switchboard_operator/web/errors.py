@@ -8,7 +8,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from switchboard_operator.errors import PostbackRefused, RequestRefused
-from switchboard_operator.web import keys
+from switchboard_operator.web import keys, request_id
 
 RETRY_AFTER = "5"  # seconds, where trying again will help
 
@@ -48,8 +48,17 @@ async def as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
         kept = {"Allow": exc.headers["Allow"]} if "Allow" in exc.headers else {}
         return refusal(exc.status, code, exc.reason, **kept)
     except Exception:  # the last line of defence: a bug, logged with its traceback
-        log.exception("request failed", method=request.method, path=request.path)
+        called = request_id.of(request)
+        log.exception(
+            "request failed", request_id=called, method=request.method, path=_pattern(request)
+        )
         return refusal(500, "internal_error", "something went wrong here")
+
+
+def _pattern(request: web.Request) -> str:
+    """Return the path without what varies in it, which may name a user."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else ""
 
 
 def _count(request: web.Request, refused: RequestRefused) -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 from aiohttp import web
 
+from switchboard_operator.aliases import Aliases
 from switchboard_operator.broker.base import Broker
 from switchboard_operator.concierge import Concierge
 from switchboard_operator.connections import Connections
@@ -26,6 +27,7 @@ CONCIERGE = web.AppKey("concierge", Concierge)
 CONNECTIONS = web.AppKey("connections", Connections)
 DELIVERY_SAMPLE = web.AppKey("delivery_sample", DeliverySample)
 UPLINK = web.AppKey("uplink", Uplink)
+ALIASES = web.AppKey("aliases", Aliases)
 TOKENS = web.AppKey("tokens", Tokens)
 ADMISSION = web.AppKey("admission", Admission)
 ASSETS = web.AppKey("assets", Assets)

@@ -15,7 +15,7 @@ from switchboard_operator import messages, plain_http, signatures
 from switchboard_operator.broker.base import Receipt
 from switchboard_operator.errors import PostbackRefused, SignatureError
 from switchboard_operator.plain_http import Post, Verdict
-from switchboard_operator.web import keys, postback
+from switchboard_operator.web import keys, postback, request_id
 
 # What errors.as_json says of a bug.
 _BUG: Final = b'{"error":"internal_error","detail":"something went wrong here"}'
@@ -42,6 +42,7 @@ class Porter:
 
     def take(self, data: bytearray) -> asyncio.Future[Receipt] | Verdict:
         """Publish the postback at the start of *data* and cut it off, if it is all there."""
+        post: Post | Verdict = Verdict.OTHER
         try:
             post = plain_http.recognise(data, self._limits.doorstep_bytes)
             if isinstance(post, Verdict):
@@ -52,7 +53,7 @@ class Porter:
         except (SignatureError, PostbackRefused):
             return Verdict.OTHER
         except Exception:  # a bug, which the plain way may not have; its key makes it one postback
-            log.exception("fast lane failed")
+            log.exception("fast lane failed", request_id=_request_id(post))
             self._metrics.task_failures.inc()
             return Verdict.OTHER
         del data[: post.size]
@@ -78,7 +79,7 @@ class Porter:
             status, fields = postback.status(receipt), postback.headers(receipt, single=True)
             return plain_http.answer(status, fields, self._ending())
         except (Exception, asyncio.CancelledError):  # a bug, whose request still gets an answer
-            log.exception("answer failed")
+            log.exception("answer failed", request_id=request_id.chosen(None))  # it is forgotten
             self._metrics.task_failures.inc()
             status, fields = HTTPStatus.INTERNAL_SERVER_ERROR, {"Content-Type": "application/json"}
             return plain_http.answer(status, fields, self._ending(), _BUG)
@@ -91,3 +92,8 @@ class Porter:
             date = formatdate(now, usegmt=True)
             self._last_fields = f"Date: {date}\r\nServer: {SERVER_SOFTWARE}\r\n"
         return self._last_fields
+
+
+def _request_id(post: Post | Verdict) -> str:
+    fields = dict(post.fields) if isinstance(post, Post) else {}
+    return request_id.chosen(fields.get(request_id.HEADER.lower()))

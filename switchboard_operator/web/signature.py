@@ -10,7 +10,7 @@ from switchboard_operator import signatures
 from switchboard_operator.errors import PostbackRefused, SignatureError
 from switchboard_operator.settings import Settings
 from switchboard_operator.signatures import SignedRequest
-from switchboard_operator.web import keys
+from switchboard_operator.web import keys, request_id
 
 log = structlog.get_logger()
 
@@ -51,5 +51,9 @@ def _note_refusal(request: web.Request, refused: SignatureError) -> None:
     request.app[keys.METRICS].signature_failures.labels(refused.cause).inc()
     if request.app[keys.OCCASIONS].due(refused.cause, asyncio.get_running_loop().time()):
         log.warning(
-            "signature refused", cause=refused.cause, detail=str(refused), peer=request.remote
+            "signature refused",
+            request_id=request_id.of(request),
+            cause=refused.cause,
+            detail=str(refused),
+            peer=request.remote,
         )

@@ -8,7 +8,7 @@ from aiohttp import web
 from switchboard_operator import plain_http, server_frames_v1
 from switchboard_operator.errors import UpgradeRefused
 from switchboard_operator.plain_http import Upgrade, Verdict
-from switchboard_operator.web import chat, handshake, keys
+from switchboard_operator.web import chat, handshake, keys, request_id
 from switchboard_operator.web.handshake import Link
 
 log = structlog.get_logger()
@@ -54,6 +54,10 @@ class Upgrades:
                 link.transport.write(handshake.answer(accept, None))
                 chat.begin_classic(self._app, link, session)
         except Exception:  # a bug, which costs this user the socket and nobody else anything
-            log.exception("upgrade failed")
+            log.exception(
+                "upgrade failed",
+                request_id=request_id.chosen(upgrade.fields.get(request_id.HEADER.lower())),
+                session=self._app[keys.ALIASES].of_session(session or ""),
+            )
             self._app[keys.METRICS].task_failures.inc()
             link.transport.abort()
