@@ -47,8 +47,6 @@ class Porter:
             post = plain_http.recognise(data, self._limits.doorstep_bytes)
             if isinstance(post, Verdict):
                 return post
-            if messages.is_array(post.body):
-                return Verdict.OTHER
             published = self._publish(post)
         except (SignatureError, PostbackRefused):
             return Verdict.OTHER
@@ -56,10 +54,11 @@ class Porter:
             log.exception("fast lane failed", request_id=_request_id(post))
             self._metrics.task_failures.inc()
             return Verdict.OTHER
-        del data[: post.size]
+        if isinstance(published, asyncio.Future):
+            del data[: post.size]
         return published
 
-    def _publish(self, post: Post) -> asyncio.Future[Receipt]:
+    def _publish(self, post: Post) -> asyncio.Future[Receipt] | Verdict:
         hmac = signatures.verify_usual(
             plain_http.TARGET,
             post.fields,
@@ -67,6 +66,8 @@ class Porter:
             self._settings.concierge_postback_secret_key,
             datetime.now(UTC),
         )
+        if hmac is None or messages.is_array(post.body):
+            return Verdict.OTHER
         postbacks = postback.parse(post.body, hmac, self._settings, self._limits)
         self._sample.accepted(postbacks[0])
         return self._broker.put(postbacks)
