@@ -94,4 +94,4 @@ class Limits:
 
     # SIGTERM
     shutdown: float = 17.0  # from the first signal until both lines must be at rest
-    clean_up: float = 1.0  # then, for each of aiohttp's own two waits; all ends within 20 s
+    clean_up: float = 1.0  # then, for answers due, and aiohttp's own two waits; all within 20 s
