@@ -21,6 +21,7 @@ from switchboard_operator.demo import PLAYGROUND, DemoConcierge, demo_variables
 from switchboard_operator.demo.concierge import LOOPBACK
 from switchboard_operator.errors import AddressUnavailable, SettingsError, Unreachable
 from switchboard_operator.limits import Limits
+from switchboard_operator.observability import Observers, switch_on
 from switchboard_operator.send import as_curl, content, post, prepare
 from switchboard_operator.settings import Settings, read_some
 
@@ -49,8 +50,9 @@ def main() -> int:
 def run(environment: Environment, _options: Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
     settings = Settings.read(environment)
-    logs.configure(settings.log_level, settings.log_format)
-    return _run(_serve(settings))
+    observers = switch_on(settings)
+    logs.configure(settings.log_level, settings.log_format, report=observers.report)
+    return _run(_serve(settings, observers))
 
 
 def demo(environment: Environment, _options: Namespace) -> int:
@@ -61,6 +63,7 @@ def demo(environment: Environment, _options: Namespace) -> int:
 def check(environment: Environment, _options: Namespace) -> int:
     """Tell whether the configuration can be used, and whether what it names answers."""
     settings = Settings.read(environment)
+    switch_on(settings)
     print("ok    Configuration  has no errors", flush=True)
     found = asyncio.run(findings(settings, Limits()))
     print(*found, sep="\n")
@@ -91,12 +94,13 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
         return runner.run(main)
 
 
-async def _serve(settings: Settings) -> Never:
+async def _serve(settings: Settings, observers: Observers) -> Never:
     stop = _stop_signal()
-    app = create_app(settings)
+    app = create_app(settings, tracer=observers.tracer)
     async with serving(app, settings.switchboard_host, settings.switchboard_port) as url:
         print(banner.text(url, settings), flush=True)
         await stop.wait()
+    observers.flush()
     _exit()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import structlog
-from aiohttp import web
+from aiohttp import ClientSession, web
 from yarl import URL
 
 from switchboard_operator import __version__, frames, logs, server_frames_v1
@@ -32,6 +32,7 @@ from switchboard_operator.metrics import Metrics
 from switchboard_operator.settings import Settings
 from switchboard_operator.shutdown import drain
 from switchboard_operator.tokens import Tokens
+from switchboard_operator.tracing import TracedBroker, TracedConcierge, Tracer
 from switchboard_operator.turns import Turns
 from switchboard_operator.uplink import Uplink
 from switchboard_operator.web import chat, errors, keys, pages, postback, session
@@ -62,12 +63,17 @@ log = structlog.get_logger()
 
 
 def create_app(
-    settings: Settings, limits: Limits | None = None, *, folder: Path | None = None
+    settings: Settings,
+    limits: Limits | None = None,
+    *,
+    folder: Path | None = None,
+    tracer: Tracer | None = None,
 ) -> web.Application:
     """
     Return the application; what it holds open is opened and closed with it.
 
-    The files of *folder* are served beside those of the web client, or in place of them.
+    The files of *folder* are served beside those of the web client, or in place of them. *tracer*
+    gets a span for each message.
     """
     logs.tame_libraries()
     limits = limits or Limits()
@@ -83,6 +89,9 @@ def create_app(
     app[keys.OCCASIONS] = Occasions(limits.log_interval)
     app[keys.ASSETS] = Assets(WEB_CLIENT, *([] if folder is None else [folder]))
     app[keys.BROKER] = _broker(settings, limits, app[keys.METRICS])
+    if tracer is not None:
+        app[keys.TRACER] = tracer
+        app[keys.BROKER] = TracedBroker(app[keys.BROKER], tracer, app[keys.ALIASES])
     app.cleanup_ctx.append(_lines)
     app.add_routes(ROUTES)
     return app
@@ -116,7 +125,7 @@ async def _lines(app: web.Application) -> AsyncIterator[None]:
     sample = app[keys.DELIVERY_SAMPLE]
     sample.is_here = connections.has
     async with client_session(settings.concierge_concurrency) as session:
-        concierge = app[keys.CONCIERGE] = Concierge(session, settings, limits, metrics)
+        concierge = app[keys.CONCIERGE] = _concierge(app, session)
         lag = LoopLag(limits.lag_every, limits.lag_window)
         with Turns(metrics, limits.unanswered) as turns, lag:
             reply, every = settings.offline_reply, limits.offline_every
@@ -137,6 +146,14 @@ def _show(metrics: Metrics, connections: Connections, uplink: Uplink, lag: LoopL
     metrics.uplink_queued.set_function(lambda: uplink.queued)
     metrics.tasks.set_function(lambda: len(asyncio.all_tasks()))
     metrics.event_loop_lag.set_function(lag.worst)
+
+
+def _concierge(app: web.Application, session: ClientSession) -> Concierge:
+    parts = (session, app[keys.SETTINGS], app[keys.LIMITS], app[keys.METRICS])
+    tracer = app.get(keys.TRACER)
+    if tracer is None:
+        return Concierge(*parts)
+    return TracedConcierge(*parts).told_to(tracer, app[keys.ALIASES])
 
 
 @asynccontextmanager

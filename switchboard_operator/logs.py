@@ -2,10 +2,16 @@
 
 import logging
 import sys
-from typing import TextIO
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+# What of a line goes with a bug; a library's line may have anything.
+_REPORTED: Final = frozenset(
+    ("event", "request_id", "connection", "session", "method", "path", "task")
+)
 
 
 class Occasions:
@@ -24,13 +30,20 @@ class Occasions:
         return True
 
 
-def configure(level: str, form: str, stream: TextIO = sys.stdout) -> None:
+Report = Callable[[BaseException, Mapping[str, Any]], None]
+
+
+def configure(
+    level: str, form: str, stream: TextIO = sys.stdout, report: Report | None = None
+) -> None:
     """
     Send every log line of the process to *stream*.
 
-    *level* is a level's name in lower case, *form* one of logfmt, json, console.
+    *level* is a level's name in lower case, *form* one of logfmt, json, console. If a line comes
+    with an exception, that is a bug: *report* is told of it, and of what else the line says.
     """
     shared: list[Processor] = [
+        *([_reporting(report)] if report is not None else []),
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -56,6 +69,18 @@ def configure(level: str, form: str, stream: TextIO = sys.stdout) -> None:
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def _reporting(report: Report) -> Processor:
+    def process(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        told = event.get("exc_info")
+        bug = (sys.exc_info() if told is True else told) or (None, None)
+        bug = bug[1] if isinstance(bug, tuple) else bug
+        if isinstance(bug, BaseException):
+            report(bug, {name: what for name, what in event.items() if name in _REPORTED})
+        return event
+
+    return process
 
 
 def _renderer(form: str, stream: TextIO) -> list[Processor]:

@@ -17,6 +17,7 @@ from switchboard_operator.variables import (
     origins,
     redis_url,
     secrets,
+    sentry_dsn,
     text,
 )
 
@@ -184,6 +185,20 @@ class Settings:
         "logfmt",
         "How log lines look: logfmt, json or console.",
         "logfmt",
+    )
+    sentry_dsn: str = _variable(
+        sentry_dsn,
+        "https://key@sentry.example.com/1",
+        "Where bugs are reported to Sentry; unset, nowhere. Needs requirements-observability.txt.",
+        "",
+        secret=True,
+    )
+    otel_exporter_otlp_endpoint: str = _variable(
+        http_url,
+        "http://127.0.0.1:4318",
+        "Where a span for each message is sent by OTLP over HTTP; unset, nowhere. Needs"
+        " requirements-observability.txt.",
+        "",
     )
 
     @classmethod

@@ -95,6 +95,15 @@ def http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def sentry_dsn(value: str) -> str:
+    """Read what Sentry calls a DSN."""
+    parts = _url(value)
+    known = parts is not None and parts.scheme in {"http", "https"} and parts.username
+    if parts is None or not known or not re.fullmatch(r"(/[^/]+)*/[0-9]+", parts.path):
+        raise ValueError("must be https://key@host/number, as Sentry shows it")
+    return value
+
+
 def redis_url(value: str) -> str:
     """Read a redis:// or rediss:// URL: user, password, host, port and number of the database."""
     parts = _url(value)

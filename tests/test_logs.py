@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -36,9 +37,11 @@ def configure() -> Iterator[Configure]:
     levels = {name: logger.level for name, logger in loggers.items()}
     filters = {name: logger.filters[:] for name, logger in loggers.items()}
 
-    def to_stream(form: str = "logfmt", level: str = "debug") -> io.StringIO:
+    def to_stream(
+        form: str = "logfmt", level: str = "debug", report: logs.Report | None = None
+    ) -> io.StringIO:
         stream = io.StringIO()
-        logs.configure(level, form, stream)
+        logs.configure(level, form, stream, report)
         return stream
 
     yield to_stream
@@ -332,3 +335,58 @@ def test_taming_twice_adds_nothing(configure: Configure) -> None:
 
     assert logging.getLogger("aiohttp.server").filters == filters
     assert filters
+
+
+# Who is told of bugs
+
+
+def log_bug_that_was_kept() -> None:
+    """Log a bug outside of where it was caught."""
+    bugs: list[BaseException] = []
+    try:
+        fail()
+    except RuntimeError as exc:
+        bugs.append(exc)
+    structlog.get_logger().error("connection failed", exc_info=bugs[0])
+
+
+@pytest.mark.parametrize(
+    ("log", "event"),
+    [
+        (log_bug, "request failed"),
+        (log_bug_that_was_kept, "connection failed"),
+        (log_librarys_bug, "Error handling request"),
+    ],
+)
+def test_a_bug_is_reported_once_with_its_event_and_still_logged(
+    configure: Configure, log: Callable[[], None], event: str
+) -> None:
+    told: list[tuple[BaseException, Any]] = []
+    stream = configure(report=lambda bug, line: told.append((bug, line)))
+
+    log()
+
+    [(bug, line)] = told
+    assert isinstance(bug, RuntimeError)
+    assert line["event"] == event
+    assert "RuntimeError: a bug" in stream.getvalue()
+
+
+def test_what_is_no_bug_is_not_reported(configure: Configure) -> None:
+    told: list[BaseException] = []
+    configure(report=lambda bug, _line: told.append(bug))
+
+    structlog.get_logger().error("postbacks not published before the end", postbacks=3)
+    structlog.get_logger().error("nothing caught", exc_info=True)
+    logging.getLogger("some.library").error("it has trouble")
+
+    assert told == []
+
+
+def test_of_a_line_only_what_is_known_to_be_fit_is_reported(configure: Configure) -> None:
+    told: list[dict[str, Any]] = []
+    configure(report=lambda _bug, line: told.append(dict(line)))
+
+    structlog.get_logger().error("x", request_id="r", detail="hunter2", exc_info=ValueError())
+
+    assert told == [{"event": "x", "request_id": "r"}]

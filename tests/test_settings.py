@@ -41,6 +41,8 @@ DEFAULTS: Final[dict[str, Any]] = {
     "metrics_token": "",
     "log_level": "info",
     "log_format": "logfmt",
+    "sentry_dsn": "",
+    "otel_exporter_otlp_endpoint": "",
 }
 
 
@@ -140,6 +142,11 @@ GOOD: Final[dict[str, list[tuple[str, Any]]]] = {
     "METRICS_TOKEN": [("any text, at all", "any text, at all")],
     "LOG_LEVEL": [("DEBUG", "debug"), ("warning", "warning"), ("Error", "error")],
     "LOG_FORMAT": [("json", "json"), ("Console", "console")],
+    "SENTRY_DSN": [
+        (dsn, dsn)
+        for dsn in ("https://0123abc@o1.ingest.sentry.io/45", "http://key@127.0.0.1:9000/under/1")
+    ],
+    "OTEL_EXPORTER_OTLP_ENDPOINT": [("http://127.0.0.1:4318/", "http://127.0.0.1:4318")],
 }
 
 
@@ -229,6 +236,15 @@ BAD: Final[dict[str, list[str]]] = {
     "DRAIN_SECONDS": [*_BAD_NUMBERS, "13"],
     "LOG_LEVEL": ["verbose", "10", "info,debug"],
     "LOG_FORMAT": ["xml", "text"],
+    "SENTRY_DSN": [
+        "https://sentry.example.com/1",
+        "https://key@sentry.example.com/",
+        "https://key@sentry.example.com/one",
+        "key@sentry.example.com/1",
+        "redis://key@sentry.example.com/1",
+        "https://key@sentry.example.com/1?x=y",
+    ],
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ["127.0.0.1:4318", "grpc://127.0.0.1:4317", "http://u:p@host"],
 }
 
 
@@ -347,6 +363,7 @@ def test_secrets_are_not_in_the_repr(show: Any) -> None:
         SWITCHBOARD_SECRET_KEY="MARKER-3",
         METRICS_TOKEN="MARKER-4",
         REDISCLOUD_URL="redis://user:MARKER-5@localhost",
+        SENTRY_DSN="https://MARKER-6@localhost/1",
     )
 
     assert "MARKER" not in show(settings)

@@ -96,7 +96,11 @@ def _paragraphs() -> Iterator[str]:
 
 
 def _comment(text: str) -> str:
-    return "\n".join(textwrap.wrap(text, WIDTH, initial_indent="# ", subsequent_indent="# "))
+    return "\n".join(
+        textwrap.wrap(
+            text, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+        )
+    )
 
 
 def _with_table(document: str, made: str) -> str:

@@ -14,6 +14,7 @@ from switchboard_operator.logs import Occasions
 from switchboard_operator.metrics import Metrics
 from switchboard_operator.settings import Settings
 from switchboard_operator.tokens import Tokens
+from switchboard_operator.tracing import Tracer
 from switchboard_operator.uplink import Uplink
 from switchboard_operator.web.admission import Admission, Room
 from switchboard_operator.web.assets import Assets
@@ -26,6 +27,7 @@ BROKER: web.AppKey[Broker] = web.AppKey("broker", Broker)
 CONCIERGE = web.AppKey("concierge", Concierge)
 CONNECTIONS = web.AppKey("connections", Connections)
 DELIVERY_SAMPLE = web.AppKey("delivery_sample", DeliverySample)
+TRACER: web.AppKey[Tracer] = web.AppKey("tracer", Tracer)
 UPLINK = web.AppKey("uplink", Uplink)
 ALIASES = web.AppKey("aliases", Aliases)
 TOKENS = web.AppKey("tokens", Tokens)
