@@ -95,15 +95,15 @@ class Hold:
         self._loop = self._loop or asyncio.get_running_loop()
         return _Publication(self._loop.create_future(), count, is_probe=is_probe)
 
-    def batch(self, most_bytes: int) -> list[Entry]:
+    def batch(self, most_bytes: int, behind: int = 0) -> list[Entry]:
         """
-        Return the messages at the head, which stay there, as many as go well into one call.
+        Return messages *behind* so many, which stay there, as many as go well into one call.
 
         Their bodies have *most_bytes* at most, but the first is among them however long.
         """
         batch: list[Entry] = []
         size = 0
-        for entry in islice(self._queue, self._limits.batch_messages):
+        for entry in islice(self._queue, behind, behind + self._limits.batch_messages):
             size += len(entry.body)
             if batch and size > most_bytes:
                 break

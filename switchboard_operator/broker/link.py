@@ -1,7 +1,9 @@
 """A connection to Redis that never mends itself unseen."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Never, TypeVar
 
 from redis.exceptions import (
@@ -20,8 +22,16 @@ _T = TypeVar("_T")
 # What a broken link raises, or a Redis that can't be talked to; a TimeoutError is an OSError.
 LINK_ERRORS = (RedisError, OSError)
 
+# Takes the replies to a call.
+TakeReplies = Callable[[list[Any]], None]
+_Call = tuple[int, TakeReplies]  # how many replies it has, and who takes them
 # Takes the data of a message; returns whether others should have a turn before the next one.
 Take = Callable[[bytes], bool]
+
+
+def _settle(waiter: asyncio.Future[list[Any]], replies: list[Any]) -> None:
+    if not waiter.done():
+        waiter.set_result(replies)
 
 
 def _nothing() -> None:
@@ -43,13 +53,12 @@ class Link(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._patience = Patience(answer, self._lose_patience)
         self._reader = resp.reader()
-        self._got: list[Any] = []  # replies to the call that is under way
-        self._due = 0  # replies that it has in all
+        self._calls: deque[_Call] = deque()  # under way, the oldest first …
+        self._got: list[Any] = []  # … and what has come of its replies
         self._take: Take | None = None
         self._rested: Callable[[], None]
         self._resting = False  # messages that are there wait for others to have their turn
         self._waiter: asyncio.Future[Any] | None = None
-        self._replied: Callable[[list[Any]], None] | None = None  # takes the replies of a `send`
         self.broken: Callable[[], None] = _nothing  # told when the link has broken
         self._broken: Exception | None = None
         transport.set_protocol(self)
@@ -69,23 +78,23 @@ class Link(asyncio.Protocol):
         """
         self._refuse_unasked()
         waiter = self._wait()
-        self._begin(commands)
+        self._begin(commands, partial(_settle, waiter))
         replies: list[Any] = await self._result(waiter)
         for reply in replies:
             if isinstance(reply, ConnectionError):
                 raise reply
         return replies
 
-    def send(self, commands: Sequence[Command], take: Callable[[list[Any]], None]) -> None:
+    def send(self, commands: Sequence[Command], take: TakeReplies) -> None:
         """
         Send *commands* as `pipeline` does, but let *take* have their replies, without a task.
 
-        If the link breaks, or is broken, *take* is not called: `broken` is.
+        Several may be under way. If the link breaks, or is broken, *take* is not called: `broken`
+        is.
         """
         self._refuse_unasked()
         if self._broken is None:
-            self._replied = take
-            self._begin(commands)
+            self._begin(commands, take)
         else:
             self.broken()
 
@@ -94,8 +103,8 @@ class Link(asyncio.Protocol):
         if self._broken is not None:
             raise self._broken
 
-    def _begin(self, commands: Sequence[Command]) -> None:
-        self._got, self._due = [], len(commands)
+    def _begin(self, commands: Sequence[Command], take: TakeReplies) -> None:
+        self._calls.append((len(commands), take))
         self._patience.start()
         self._transport.write(b"".join([resp.packed(command) for command in commands]))
 
@@ -115,7 +124,7 @@ class Link(asyncio.Protocol):
     def _refuse_unasked(self) -> None:
         """End the link if a reply is there before a call: it would pass for the call's own."""
         try:
-            if self._reader.gets() is not NOTHING:
+            if not self._calls and self._reader.gets() is not NOTHING:
                 self._break(InvalidResponse("a reply to nothing"))
         except InvalidResponse as exc:
             self._break(exc)
@@ -169,25 +178,25 @@ class Link(asyncio.Protocol):
         try:
             if self._take is not None:
                 self._read_messages(self._take)
-            elif self._due:
+            else:
                 self._read_replies()
         except Exception as exc:  # not Redis's own: a bug, which ends the task that waits
             self._break(exc)
 
     def _read_replies(self) -> None:
-        gets, got = self._reader.gets, self._got
-        while len(got) < self._due:
-            reply = gets()
-            if reply is NOTHING:
-                return
-            got.append(reply)
-        self._due = 0
-        self._patience.stop()
-        if self._replied is not None:
-            take, self._replied = self._replied, None
+        gets = self._reader.gets
+        while self._calls:
+            due, take = self._calls[0]
+            while len(self._got) < due:
+                reply = gets()
+                if reply is NOTHING:
+                    return
+                self._got.append(reply)
+            self._calls.popleft()
+            if not self._calls:
+                self._patience.stop()
+            got, self._got = self._got, []
             take(got)
-        elif self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(got)
 
     def _read_messages(self, take: Take) -> None:
         gets = self._reader.gets

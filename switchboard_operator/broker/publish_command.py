@@ -19,6 +19,14 @@ _ONCE, _STATE, _BODIES = (
 )
 
 
+_LOADING_HEAD = resp.parts("EVAL", scripts.PUBLISH.text, 3)
+
+
+def loading(command: bytes) -> bytes:
+    """Return *command* in a form by which Redis knows the script from then on, if it did not."""
+    return command.replace(_HEAD, _LOADING_HEAD, 1)
+
+
 class PublishCommand:
     """Makes the command that publishes a postback on *channel*, and keeps it as *rules* say."""
 

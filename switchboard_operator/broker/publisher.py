@@ -2,7 +2,9 @@
 
 import asyncio
 import uuid
+from collections import deque
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Never
 
 import structlog
@@ -15,6 +17,7 @@ from switchboard_operator.broker.base import Receipt
 from switchboard_operator.broker.hold import Entry, Hold
 from switchboard_operator.broker.link import Link
 from switchboard_operator.broker.linker import OpenLink
+from switchboard_operator.broker.publish_command import loading
 from switchboard_operator.broker.reconnector import Reconnector
 from switchboard_operator.limits import Limits
 from switchboard_operator.logs import Occasions
@@ -25,6 +28,7 @@ from switchboard_operator.metrics import Metrics
 CHANNEL = "bot-message"
 LEAST_BATCH = 16 * 1024  # bytes in one call on the slowest of links, or one message
 CHECK_LIFETIME = 60  # seconds
+SURE = 8  # messages of a batch for which to send the whole script costs little
 REPEATED, BARE = 1, 2  # what publish.lua says of a postback
 
 log = structlog.get_logger()
@@ -50,9 +54,9 @@ class Publisher:
         self._paused = True
         self._alarm = Alarm(limits.probe_every)
         self._link: Link | None = None  # which takes what is put
-        self._busy = False  # something is under way on it: a batch, or a check
-        self._batch: list[Entry] = []
-        self._in_trouble = False  # Redis did not run all of the batch
+        self._checking = False  # and it is not to be disturbed
+        self._under_way: deque[list[Entry]] = deque()  # batches, the oldest first
+        self._doubted: list[Entry] = []  # of which Redis did not run all, and what went after them
         self._complaints = Occasions(limits.log_interval)
         self._check_key = keys.lease(f"~check.{uuid.uuid4().hex}")  # no session's
 
@@ -98,7 +102,7 @@ class Publisher:
     async def _publish_on(self, link: Link) -> Never:
         await self._check(link)
         self._links.works()
-        self._link, self._busy = link, False
+        self._link = link
         link.broken = self._alarm.ring
         try:
             self._go_on()
@@ -108,52 +112,66 @@ class Publisher:
                 await self._see_to(link)
         finally:
             self._link = None
-            self._doubt_batch()
+            self._doubt()
 
     def _go_on(self) -> None:
-        """Publish what waits, unless something is under way."""
-        if self._link is None or self._busy or self._paused or not self._hold:
-            return
-        self._busy = True
-        self._batch = self._hold.batch(self._batch_bytes)
-        self._link.send(scripts.in_order([entry.command for entry in self._batch]), self._take)
+        """Publish what waits, unless enough is under way."""
+        while self._link is not None and not (self._paused or self._checking or self._doubted):
+            batch = self._hold.batch(self._batch_bytes, sum(map(len, self._under_way)))
+            if not batch or (self._under_way and not self._may_follow(batch)):
+                return
+            self._under_way.append(batch)
+            commands = [entry.command for entry in batch]
+            if len(batch) >= SURE:
+                commands[0] = loading(commands[0])
+            self._link.send(scripts.in_order(commands), self._take)
+
+    def _may_follow(self, batch: list[Entry]) -> bool:
+        """
+        Tell whether *batch* may go out while another is under way, so that Redis need not wait.
+
+        Not if either may find the script unknown: what came first would be run after the other.
+        """
+        return len(self._under_way) == 1 and min(len(self._under_way[0]), len(batch)) >= SURE
 
     def _take(self, replies: list[Any]) -> None:
-        """Take what Redis says of the batch; what is not as usual is for the task to sort out."""
-        published = scripts.all_well(replies)
-        if published is None:
-            self._in_trouble = True
-            self._alarm.ring()
+        """Take what Redis says of a batch; what is not as usual is for the task to sort out."""
+        batch, published = self._under_way.popleft(), scripts.all_well(replies)
+        if self._doubted or published is None:
+            self._doubted += batch
+            if not self._under_way:
+                self._alarm.ring()
             return
         for reply in published:
             self._confirm(*reply)
-        self._end_batch()
+        self._grow()
         self._go_on()
 
     async def _see_to(self, link: Link) -> None:
-        """Sort a batch out, or look whether Redis is there: a link that rests may be broken."""
-        if self._in_trouble:
-            self._in_trouble = False
-            await self._publish(link)
-        elif not self._busy:
-            self._busy = True
+        """Sort batches out, or look whether Redis is there: a link that rests may be broken."""
+        if self._under_way:
+            return
+        if self._doubted:
+            await self._publish_again(link)
+        else:
+            self._checking = True
             await self._check(link)
-            self._busy = False
+            self._checking = False
         self._go_on()
 
-    def _end_batch(self) -> None:
-        self._batch = []
+    def _grow(self) -> None:
         self._batch_bytes = min(5 * self._batch_bytes // 4, self._limits.batch_bytes)
-        self._busy = False
 
-    def _doubt_batch(self) -> None:
+    def _doubt(self) -> None:
         """Note that what was under way may have been published."""
-        if self._batch:
+        doubted = [*self._doubted, *chain.from_iterable(self._under_way)]
+        if doubted:
             # A slow link needs smaller calls; what it can take is found out from below.
             self._batch_bytes = max(LEAST_BATCH, self._batch_bytes // 2)
-        for entry in self._batch:
+        for entry in doubted:
             entry.in_doubt = True
-        self._batch, self._in_trouble = [], False
+        self._doubted, self._checking = [], False
+        self._under_way.clear()
 
     async def _check(self, link: Link) -> None:
         """Run a script that writes, as publishing does: a PING works where writing does not."""
@@ -164,17 +182,17 @@ class Publisher:
         if isinstance(replies[0], ResponseError):
             await link.call("PING")
 
-    async def _publish(self, link: Link) -> None:
-        """Publish the batch again, of which some may have been: each has a key, so Redis knows."""
-        for entry in self._batch:
+    async def _publish_again(self, link: Link) -> None:
+        """Publish what is doubted, of which some may have been: each has a key, so Redis knows."""
+        for entry in self._doubted:
             entry.in_doubt = True
-        replies = await scripts.run_in_order(link, [entry.command for entry in self._batch])
-        for entry, reply in zip(self._batch, replies, strict=True):
+        replies = await scripts.run_in_order(link, [entry.command for entry in self._doubted])
+        for entry, reply in zip(self._doubted, replies, strict=True):
             if isinstance(reply, ResponseError):
                 await self._publish_bare(link, entry, reply)
             else:
                 self._confirm(*reply)
-        self._end_batch()
+        self._doubted = []
 
     async def _publish_bare(self, link: Link, entry: Entry, refusal: ResponseError) -> None:
         """Publish what Redis refuses to number and keep; *entry* is the first that is held."""

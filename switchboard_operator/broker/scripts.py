@@ -45,7 +45,7 @@ _LOADING_PUBLISH = ("SCRIPT", "LOAD", PUBLISH.text)
 
 def in_order(commands: Sequence[Command]) -> list[Command]:
     """Return what runs *commands*, all of PUBLISH, if all is well, and nothing between them."""
-    return list(commands) if len(commands) == 1 else [_MULTI, *commands, _EXEC]
+    return [*commands] if len(commands) == 1 else [_MULTI, *commands, _EXEC]
 
 
 def all_well(replies: Sequence[Any]) -> Sequence[Any] | None:
