@@ -408,6 +408,7 @@ async def test_eight_sockets_of_a_session_are_kept_and_a_ninth_replaces_one(
         assert (await kept.receive())[0] == TEXT
 
 
+@pytest.mark.slow
 async def test_a_client_that_does_not_read_is_closed_and_nobody_else_waits(
     concierge: FakeConcierge, open_raw: OpenRaw
 ) -> None:
@@ -450,6 +451,7 @@ def without_collector() -> Iterator[None]:
     gc.enable()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_collector")
 @pytest.mark.parametrize("wire", ["classic", "v1"])
 @pytest.mark.parametrize("end", ["close", "eof", "abort", "refused"])
@@ -511,6 +513,7 @@ async def test_a_client_that_takes_nothing_for_10_s_is_cut_off(
     assert not deaf.reader.at_eof()
 
 
+@pytest.mark.slow
 async def test_no_descriptor_outlives_its_client(
     concierge: FakeConcierge, open_raw: OpenRaw
 ) -> None:

@@ -22,6 +22,8 @@ from tests.switchboards import SESSION, Switchboard, eventually, switchboard
 from tests.test_handshake import link, upgrade
 from tests.test_websocket import FakeTransport
 
+pytestmark = pytest.mark.slow  # each runs a switchboard
+
 TARGET = f"/?session={SESSION}"
 TURN = Limits().frames_in_turn
 NOT_UTF8 = frame(TEXT, b"\xff")

@@ -40,6 +40,8 @@ from tests.switchboards import (
 )
 from tests.test_postback import Answer, postback_bytes, raw_link, read_answer
 
+pytestmark = pytest.mark.slow  # each runs a switchboard, some two
+
 LAST: Final = b"GET /live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 LIVE: Final = b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n"
 QUICK: Final = Limits(body=0.15, doorstep_patience=0.05, keep_alive=0.5)

@@ -3,6 +3,8 @@
 import asyncio
 import itertools
 
+import pytest
+
 from switchboard_operator import frames
 from switchboard_operator.broker.memory_mailbox import MemoryMailbox
 from switchboard_operator.connection import Connection
@@ -21,6 +23,8 @@ from tests.test_connections import (
     take_nothing,
     texts,
 )
+
+pytestmark = pytest.mark.slow  # each waits to see what happens, or does not
 
 
 async def test_a_silent_client_is_pinged_and_then_cut_off() -> None:

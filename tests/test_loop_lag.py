@@ -3,10 +3,14 @@
 import asyncio
 import time
 
+import pytest
+
 from switchboard_operator.limits import Limits
 from switchboard_operator.loop_lag import LoopLag
 from tests.fakes import FakeConcierge
 from tests.switchboards import eventually, switchboard
+
+pytestmark = pytest.mark.slow  # each waits to see what happens, or does not
 
 EVERY = 0.01
 BLOCKED = 0.2

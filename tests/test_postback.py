@@ -33,7 +33,12 @@ UNAUTHORIZED: Final = {"error": "unauthorized", "detail": "the signature is not 
 # Both ways in: plain requests past aiohttp, and all of them through it
 
 
-@pytest.fixture(params=[Limits().doorstep_bytes, 0], ids=["doorstep", "aiohttp"])
+@pytest.fixture(
+    params=[
+        pytest.param(Limits().doorstep_bytes, id="doorstep"),
+        pytest.param(0, id="aiohttp", marks=pytest.mark.slow),
+    ]
+)
 def limits(request: pytest.FixtureRequest) -> Limits:
     return Limits(doorstep_bytes=request.param)
 
@@ -424,6 +429,7 @@ async def test_an_encoded_body_gets_415(board: Switchboard, encoding: str) -> No
     assert await first_delivery(board, socket) == GOOD.decode()
 
 
+@pytest.mark.slow
 async def test_a_body_that_stops_half_way_gets_408(
     concierge: FakeConcierge, limits: Limits
 ) -> None:

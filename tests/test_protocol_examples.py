@@ -58,6 +58,8 @@ from tests.switchboards import (
 )
 from tests.v1_client import V1Client
 
+pytestmark = pytest.mark.slow  # each example is tried on a switchboard of its own
+
 EXAMPLES = frames_of("classic", "v1", "broadcast")
 CLIENTS = [each for each in frames_of("classic", "v1") if each.outcome is not None]
 OURS = {each.name: each for each in frames_of("classic", "v1") if each.outcome is None}

@@ -12,6 +12,8 @@ from benchmarks.verdict import Verdict
 from tests.fault_proxy import FaultProxy, Faults, Kind
 from tests.redis_server import free_port
 
+pytestmark = pytest.mark.slow  # some wait to see that nothing comes
+
 SEEDS = range(1, 4)
 SMALL = Scale(messages=100, visit=20, away=0.1, silence=0.4, pause=0.01, restart=2.0)
 

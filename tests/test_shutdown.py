@@ -151,6 +151,7 @@ async def test_a_client_that_does_not_read_or_answer_does_not_delay_the_exit_bey
     assert "Traceback" not in "\n".join(board.output)
 
 
+@pytest.mark.slow
 async def test_while_draining_health_says_so_upgrades_are_refused_and_postbacks_taken(
     concierge: FakeConcierge, open_raw: OpenRaw
 ) -> None:

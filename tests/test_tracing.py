@@ -29,8 +29,8 @@ ALIASES = Aliases([SECRET_KEY])
 
 # Nobody else has to be back before we publish; and a busy machine may take its time to confirm.
 LIMITS = {
-    "fast lane": Limits(redis_settle=0.02, confirm=20),
-    "plain path": Limits(redis_settle=0.02, confirm=20, doorstep_bytes=0),
+    "fast lane": Limits(redis_settle=0.02, confirm=20, close=0.1),
+    "plain path": Limits(redis_settle=0.02, confirm=20, close=0.1, doorstep_bytes=0),
 }
 
 

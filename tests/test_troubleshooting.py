@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 
+import pytest
 import yaml
 
 from switchboard_operator import frames, signatures
 from switchboard_operator.uplink import Outcome
 from tests.switchboards import ROOT
+
+pytestmark = pytest.mark.slow  # reads all of the code
 
 PACKAGE = ROOT / "switchboard_operator"
 TEXT = (ROOT / "docs/troubleshooting.md").read_text()

@@ -15,6 +15,8 @@ from tests.conftest import Run
 from tests.fakes import FakeConcierge, Incoming
 from tests.switchboards import SESSION, Switchboard, eventually, switchboard
 
+pytestmark = pytest.mark.slow  # each waits to see what happens, or does not
+
 SECOND = "0b9e5b52-93a5-4a43-8f53-2d4c8d0f6a77"
 SOON = Limits(unanswered=0.5)
 

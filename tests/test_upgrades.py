@@ -153,6 +153,7 @@ SAME: Final = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAME)
 async def test_the_answers_are_those_of_aiohttp(
     both: tuple[Switchboard, Switchboard], name: str

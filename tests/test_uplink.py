@@ -170,6 +170,7 @@ async def test_a_502_is_tried_again_only_if_the_concierge_is_idempotent(
         assert bodies(concierge.received) == ["once"] * attempts + ["then"]
 
 
+@pytest.mark.slow
 async def test_a_message_that_timed_out_is_posted_once(concierge: FakeConcierge) -> None:
     async def hang(incoming: Incoming) -> int:
         if incoming.content["Body"] == "slow":
@@ -287,6 +288,7 @@ async def test_a_redirect_is_never_followed(concierge: FakeConcierge) -> None:
     assert concierge.received == []
 
 
+@pytest.mark.slow
 async def test_a_message_is_given_up_when_its_time_is_up_and_the_next_has_its_turn(
     concierge: FakeConcierge,
 ) -> None:

@@ -835,6 +835,7 @@ async def test_an_ack_says_what_went_wrong_and_whether_to_send_it_again(
         assert await client.ack("1") == ack
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("idempotent", "retry"), [("0", False), ("1", True)])
 async def test_a_concierge_that_does_not_answer_in_time_leaves_the_outcome_unknown(
     run: Run, concierge: FakeConcierge, idempotent: str, retry: bool
