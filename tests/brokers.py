@@ -52,7 +52,7 @@ class Ear:
         """Nothing waits."""
 
     def has(self, session: str) -> bool:
-        return session not in self.elsewhere
+        return not session.startswith("~") and session not in self.elsewhere
 
     def sockets_of(self, session: str) -> int:
         return self.sockets.get(session, 0)

@@ -76,7 +76,8 @@ async def test_a_blocked_send_is_waited_for_and_everything_arrives_here(
             )
     await late.send(PING, b"while blocked")
 
-    texts, pongs = [], []
+    texts: list[bytes] = []
+    pongs: list[tuple[int, bytes]] = []
     while len(texts) < 100 or not pongs:
         opcode, payload = await late.receive()
         if opcode == TEXT:

@@ -7,6 +7,7 @@ import pytest
 
 from switchboard_operator.broker.base import Receipt
 from switchboard_operator.broker.hold import Hold
+from switchboard_operator.broker.publish_command import PublishCommand
 from switchboard_operator.errors import BrokerFull
 from switchboard_operator.limits import Limits
 from switchboard_operator.mailbox import SHORTEST
@@ -22,7 +23,7 @@ PLENTY = 10_000  # bytes
 
 def hold(*, postbacks: int = 100, size: int = PLENTY, batch: int = 100) -> Hold:
     limits = Limits(held_postbacks=postbacks, held_bytes=size, batch_messages=batch)
-    return Hold("channel", RULES, limits)
+    return Hold(PublishCommand(RULES), limits)
 
 
 def postback(number: int, size: int = SIZE) -> Postback:
@@ -143,15 +144,6 @@ async def test_a_batch_has_a_number_of_bytes_at_most(most_bytes: int, count: int
     put(waiting, *postbacks(3))
 
     assert len(waiting.batch(most_bytes)) == count
-
-
-async def test_a_message_is_sent_again_in_the_same_words() -> None:
-    waiting = hold()
-    put(waiting, postback(0))
-
-    commands = [waiting.batch(PLENTY)[0].command for _ in range(2)]
-
-    assert commands[0] == commands[1]  # though an epoch was drawn for it
 
 
 async def test_each_publication_is_told_its_ids_once_all_of_it_is_confirmed() -> None:

@@ -12,7 +12,7 @@ import uvloop
 from redis.exceptions import BusyLoadingError, InvalidResponse, RedisError, ResponseError
 from redis.exceptions import ConnectionError as LinkClosed
 
-from switchboard_operator.broker.link import LINK_ERRORS, Link
+from switchboard_operator.broker.link import LINK_ERRORS, Link, Take
 from switchboard_operator.broker.linker import linker
 from switchboard_operator.limits import Limits
 from tests.redis_server import free_port, redis_server
@@ -76,8 +76,8 @@ def calling(link: Link, *commands: tuple[str, ...]) -> "asyncio.Task[list[Any]]"
     return asyncio.create_task(link.pipeline(commands))
 
 
-def collected(into: list[bytes]) -> Callable[[bytes], bool]:
-    def take(data: bytes) -> bool:
+def collected(into: list[bytes]) -> Take:
+    def take(_channel: bytes, data: bytes) -> bool:
         into.append(data)
         return False
 
@@ -319,7 +319,7 @@ async def test_who_takes_messages_may_let_others_have_a_turn_before_the_next_one
 ) -> None:
     events: list[bytes] = []
 
-    def take(data: bytes) -> bool:
+    def take(_channel: bytes, data: bytes) -> bool:
         events.append(data)
         asyncio.get_running_loop().call_soon(events.append, b"other")
         return True
@@ -343,7 +343,7 @@ async def test_while_messages_wait_their_turn_no_more_are_read(peer: Peer) -> No
     body = b"x" * 20_000
     taken = 0
 
-    def take(data: bytes) -> bool:
+    def take(_channel: bytes, data: bytes) -> bool:
         nonlocal taken
         taken += 1
         return True
@@ -368,7 +368,7 @@ async def test_while_messages_wait_their_turn_no_more_are_read(peer: Peer) -> No
 async def test_a_bug_of_who_takes_messages_is_raised_and_ends_the_link(peer: Peer) -> None:
     taken: list[bytes] = []
 
-    def take(data: bytes) -> bool:
+    def take(_channel: bytes, data: bytes) -> bool:
         taken.append(data)
         raise ZeroDivisionError
 
@@ -391,6 +391,50 @@ async def test_an_error_in_place_of_a_message_ends_the_link(peer: Peer) -> None:
 
         with pytest.raises(RedisError, match="go away"):
             await listening
+
+
+async def test_it_subscribes_to_several_channels_and_hears_what_comes_right_behind(
+    peer: Peer,
+) -> None:
+    heard: list[bytes] = []
+    async with peer.linked() as link:
+        subscribing = asyncio.create_task(link.subscribe("a", "b"))
+        await peer.hears(b"*3\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n$1\r\nb\r\n")
+        peer.say(b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n")
+        done, _ = await asyncio.wait({subscribing}, timeout=0.1)
+        assert not done
+        peer.say(b"*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n" + MESSAGE % (1, b"1"))
+        await subscribing
+        listening = asyncio.create_task(link.listen(collected(heard), rest))
+        peer.say(MESSAGE % (1, b"2"))
+
+        await eventually(lambda: heard == [b"1", b"2"])
+        listening.cancel()
+        await asyncio.wait({listening})
+
+
+async def test_both_confirmations_may_come_at_once(peer: Peer) -> None:
+    async with peer.linked() as link:
+        subscribing = asyncio.create_task(link.subscribe("a", "b"))
+        await peer.hears(b"*3\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n$1\r\nb\r\n")
+
+        peer.say(b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n" * 2)
+
+        await asyncio.wait_for(subscribing, 5)
+
+
+async def test_a_subscription_that_is_refused_leaves_the_link_as_it_was(peer: Peer) -> None:
+    async with peer.linked() as link:
+        subscribing = asyncio.create_task(link.subscribe("a", "b"))
+        await peer.hears(b"*3\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n$1\r\nb\r\n")
+        peer.say(b"-NOPERM No permissions to access a channel\r\n")
+        with pytest.raises(ResponseError, match="NOPERM"):
+            await subscribing
+        again = asyncio.create_task(link.subscribe("a"))
+        await peer.hears(b"*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n")
+        peer.say(b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n")
+
+        await again
 
 
 # A real Redis, by every way there is

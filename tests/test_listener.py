@@ -9,13 +9,14 @@ from redis.asyncio import Redis
 
 from switchboard_operator.broker.listener import SMALL
 from switchboard_operator.messages import Delivery
-from tests.brokers import LIMITS, Instance, instance
+from tests.brokers import LIMITS, Instance, instance, postback
 from tests.redis_server import RedisServer, redis_server
-from tests.switchboards import eventually
+from tests.switchboards import SESSION, eventually
 
 pytestmark = pytest.mark.slow  # each starts a Redis
 
 TURN = 10  # messages
+BUNDLE = 64  # postbacks, at most
 
 
 class Turns:
@@ -87,3 +88,23 @@ async def test_a_flood_gives_writers_a_turn_after_so_many_bytes(to: str) -> None
 
     most = max(taken.count(turn) for turn in set(taken))
     assert most == TURN
+
+
+async def test_a_flood_of_bundles_gives_writers_a_turn_after_each_that_is_large() -> None:
+    limits = dataclasses.replace(LIMITS, burst_bytes=BUNDLE * SMALL)
+    taken: list[int] = []
+    async with redis_server() as redis, instance(redis.url, limits) as here:
+        turns = Turns()
+        hear = here.ear.deliver
+
+        def deliver(delivery: Delivery) -> None:
+            taken.append(turns.now)
+            hear(delivery)
+
+        here.ear.deliver = deliver  # type: ignore[method-assign] # it is told of every postback
+
+        await here.publish(*(postback(SESSION, number) for number in range(7 * BUNDLE)))
+        await here.ear.hears(7 * BUNDLE)
+        turns.stop()
+
+    assert max(taken.count(turn) for turn in set(taken)) == BUNDLE

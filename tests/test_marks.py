@@ -19,6 +19,12 @@ def test_what_is_written_is_read_again(epoch: str, number: int) -> None:
 
     assert str(mark) == f"{epoch}:{number}"
     assert marks.parse(str(mark)) == mark
+    assert marks.ours(str(mark)) == mark
+
+
+@pytest.mark.parametrize("text", ["", "k3f9", "k3f9:", "k3f9:x", "k3f9:4:1", ":"])
+def test_what_redis_has_from_somebody_else_is_no_mark_of_ours(text: str) -> None:
+    assert marks.ours(text) is None
 
 
 @pytest.mark.parametrize("mark", [NOWHERE, ELSEWHERE, Mark("k3f9", 0)])

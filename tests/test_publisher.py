@@ -1,6 +1,7 @@
 """How many batches are under way to Redis, and what becomes of them when one is in trouble."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,35 +27,36 @@ class SlowLink:
     """A link whose batches are answered when the test says so; all else at once."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[list[bytes], Callable[[list[Any]], None]]] = []
-        self.numbers = 0
-        self.again: list[bytes] = []  # what the task sent itself
+        self.sent: list[tuple[bytes, Callable[[list[Any]], None]]] = []
+        self.again: list[bytes] = []  # what the task sent itself …
+        self.refuses: Callable[[bytes], bool] = lambda _: False  # … and whether it is refused
 
     def check(self) -> None:
         """It does not break."""
 
     def send(self, commands: Sequence[Command], take: Callable[[list[Any]], None]) -> None:
-        self.sent.append(([packed(command) for command in commands], take))
+        [command] = commands
+        self.sent.append((packed(command), take))
+
+    async def call(self, *_command: str | bytes | int) -> Any:
+        return 0
 
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
-        ours = [packed(command) for command in commands if isinstance(command, bytes)]
-        published = [command for command in ours if EVALSHA in command]
-        self.again += published
-        results = [self._published() for _ in published]
-        if len(commands) > 1:
-            return [b"OK", *[b"QUEUED"] * len(results), results]
-        return results or [[1, b""]]
+        [command] = commands
+        if not isinstance(command, bytes):
+            return [[1, b""]]
+        self.again.append(command)
+        refused = ResponseError("refused") if self.refuses(command) else None
+        return [refused or self._published(command)]
 
     def answer(self, error: Exception | None = None) -> None:
         """Answer the oldest batch that is not answered."""
-        commands, take = self.sent.pop(0)
-        count = len(commands) if len(commands) == 1 else len(commands) - 2
-        results = [error if error is not None else self._published() for _ in range(count)]
-        take(results if count == 1 else [b"OK", *[b"QUEUED"] * count, results])
+        command, take = self.sent.pop(0)
+        take([error if error is not None else self._published(command)])
 
-    def _published(self) -> list[Any]:
-        self.numbers += 1
-        return [b"e:%d" % self.numbers, 0]
+    @staticmethod
+    def _published(command: bytes) -> list[bytes]:
+        return [b"e:1"] * command.count(b'{"to"')
 
 
 @asynccontextmanager
@@ -110,29 +112,45 @@ async def test_a_batch_that_may_find_the_script_unknown_is_alone_under_way(
         assert len(link.sent) == 1
 
 
-async def test_two_that_are_under_way_bring_the_script_with_them() -> None:
+@pytest.mark.parametrize(("count", "brought"), [(SURE - 1, False), (SURE, True)])
+async def test_a_batch_that_another_may_follow_brings_the_script_along(
+    count: int, brought: bool
+) -> None:
     async with publishing() as (publisher, link):
-        leave(publisher, 0, SURE)
-        leave(publisher, 100, SURE)
+        leave(publisher, 0, count)
 
-        for commands, _ in link.sent:
-            assert EVAL in commands[1]
-            assert all(EVALSHA in command for command in commands[2:-1])
+        [(command, _)] = link.sent
+        assert (EVAL in command, EVALSHA in command) == (brought, not brought)
+        link.answer()
 
 
 async def test_a_batch_in_trouble_and_the_one_behind_it_are_sorted_out_in_order() -> None:
     async with publishing() as (publisher, link):
         done = [put(publisher, 0, SURE), put(publisher, 100, SURE)]
-        sent = [command for commands, _ in link.sent for command in commands[1:-1]]
 
         link.answer(ResponseError("BUSY"))
         assert not link.again  # the other may have been run
         link.answer()
         receipts = await asyncio.gather(*done)
 
-        assert len(link.again) == len(sent)
-        assert [command[-200:] for command in link.again] == [command[-200:] for command in sent]
+        [command] = link.again
+        found = re.findall(rb'"n":(\d+)', command)
+        assert [int(number) for number in found] == [*range(SURE), *range(100, 100 + SURE)]
         assert not any(receipt.repeated for receipt in receipts)
+        assert publisher.held == 0
+
+
+async def test_what_redis_refuses_together_it_is_asked_to_publish_one_by_one() -> None:
+    async with publishing() as (publisher, link):
+        link.refuses = lambda command: command.count(b'{"to"') > 1
+        done = put(publisher, 0, 3)
+
+        link.answer(ResponseError("CROSSSLOT"))
+        receipt = await done
+
+        found = [re.findall(rb'"n":(\d+)', command) for command in link.again]
+        assert found == [[b"0", b"1", b"2"], [b"0"], [b"1"], [b"2"]]
+        assert not receipt.repeated
         assert publisher.held == 0
 
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from switchboard_operator.broker.base import Receipt
-from switchboard_operator.broker.publish_command import PublishCommand
+from switchboard_operator.broker.publish_command import Part, PublishCommand
 from switchboard_operator.errors import BrokerFull
 from switchboard_operator.limits import Limits
-from switchboard_operator.mailbox import MailboxRules
 from switchboard_operator.marks import Mark
 from switchboard_operator.messages import Postback
 
@@ -37,10 +36,10 @@ class _Publication:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A message that waits; its command is made once, and is the same however often it is sent."""
+    """A message that waits; its part of a call is made once, however often it is sent."""
 
     body: bytes
-    command: bytes
+    part: Part
     publication: _Publication
     in_doubt: bool = False  # it was sent before: if Redis has had it, then from us
 
@@ -52,11 +51,11 @@ class Hold:
     They are postbacks, which count and have a bound, and probes, which do not.
     """
 
-    def __init__(self, channel: str, rules: MailboxRules, limits: Limits) -> None:
-        """Keep what is for *channel*, and for mailboxes as *rules* say; be full as *limits* say."""
+    def __init__(self, command: PublishCommand, limits: Limits) -> None:
+        """Keep what *command* is to publish; be full as *limits* say."""
         self.held = 0  # postbacks
         self._held_bytes = 0
-        self._command = PublishCommand(channel, rules)
+        self._command = command
         self._limits = limits
         self._queue: deque[Entry] = deque()
         self._emptied = asyncio.Event()
@@ -81,14 +80,15 @@ class Hold:
         self._held_bytes += size
         publication = self._publication(len(postbacks), is_probe=False)
         for postback in postbacks:
-            command = self._command.for_postback(postback)
-            self._queue.append(Entry(postback.body, command, publication))
+            part = self._command.part(postback)
+            self._queue.append(Entry(postback.body, part, publication))
         return publication.done
 
     def put_probe(self, probe: Postback) -> asyncio.Future[Receipt]:
         """Append *probe*, for which there is always room."""
         publication = self._publication(1, is_probe=True)
-        self._queue.append(Entry(probe.body, self._command.for_probe(probe), publication))
+        part = self._command.part(probe, kept=False)
+        self._queue.append(Entry(probe.body, part, publication))
         return publication.done
 
     def _publication(self, count: int, *, is_probe: bool) -> _Publication:

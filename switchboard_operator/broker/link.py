@@ -25,8 +25,9 @@ LINK_ERRORS = (RedisError, OSError)
 # Takes the replies to a call.
 TakeReplies = Callable[[list[Any]], None]
 _Call = tuple[int, TakeReplies]  # how many replies it has, and who takes them
-# Takes the data of a message; returns whether others should have a turn before the next one.
-Take = Callable[[bytes], bool]
+# Takes the channel and the data of a message; returns whether others should have a turn before the
+# next one.
+Take = Callable[[bytes, bytes], bool]
 
 
 def _settle(waiter: asyncio.Future[list[Any]], replies: list[Any]) -> None:
@@ -77,8 +78,22 @@ class Link(asyncio.Protocol):
         Raises one of LINK_ERRORS if the link breaks.
         """
         self._refuse_unasked()
+        return await self._replies(commands)
+
+    async def subscribe(self, *channels: str) -> None:
+        """
+        Listen to all *channels* from one moment on.
+
+        Raises ResponseError if Redis refuses one of them, else one of LINK_ERRORS.
+        """
+        await self.call("SUBSCRIBE", *channels)
+        # Each has a reply of its own, but if it is refused.
+        await self._replies([b""] * (len(channels) - 1))
+
+    async def _replies(self, commands: Sequence[Command]) -> list[Any]:
         waiter = self._wait()
         self._begin(commands, partial(_settle, waiter))
+        self._read()  # they may be there
         replies: list[Any] = await self._result(waiter)
         for reply in replies:
             if isinstance(reply, ConnectionError):
@@ -207,7 +222,7 @@ class Link(asyncio.Protocol):
                     return
                 if isinstance(message, RedisError):
                     raise message
-                if take(message[2]):
+                if take(message[1], message[2]):
                     self._rest()
         finally:
             self._rested()

@@ -8,19 +8,23 @@ from time import monotonic
 from typing import Never
 
 from msgspec import json
+from redis.exceptions import ResponseError
 
 from switchboard_operator import messages
+from switchboard_operator.broker import bundle, channels
 from switchboard_operator.broker.base import Receipt, Subscriber
 from switchboard_operator.broker.link import LINK_ERRORS, Link
 from switchboard_operator.broker.linker import OpenLink
 from switchboard_operator.broker.presence import QUESTION_OR_ANSWER, Presence
-from switchboard_operator.broker.publisher import CHANNEL, Publisher
+from switchboard_operator.broker.publisher import Publisher
 from switchboard_operator.broker.reconnector import Reconnector, ended
 from switchboard_operator.errors import PostbackRefused
 from switchboard_operator.limits import Limits
 from switchboard_operator.messages import Postback
 from switchboard_operator.metrics import Metrics
 
+_OWN = channels.OWN.encode()
+_ANY_PROBE = f'{{"to":"{channels.PROBE}'.encode()
 SMALL = 1024  # bytes that a message counts for beyond its own, since many small ones take time too
 
 
@@ -50,9 +54,7 @@ class Listener:
         self._presence = presence
         self._limits = limits
         self._metrics = metrics
-        self._probe_address = (
-            f"~probe.{uuid.uuid4().hex}"  # no session's: `~` is not in their alphabet
-        )
+        self._probe_address = f"{channels.PROBE}{uuid.uuid4().hex}"
         self._probe = json.encode({"to": self._probe_address})
         self._probes = 0
         self._heard = asyncio.Event()
@@ -69,7 +71,7 @@ class Listener:
         await self._links.run(lambda link: self._listen_on(link, subscriber))
 
     async def _listen_on(self, link: Link, subscriber: Subscriber) -> Never:
-        await link.call("SUBSCRIBE", CHANNEL)
+        await self._subscribe(link)
         self._links.works()
         subscriber.resync()
         tasks = [
@@ -86,9 +88,39 @@ class Listener:
         failures = [end for end in ends if isinstance(end, Exception)]
         raise min(failures, key=lambda failure: isinstance(failure, LINK_ERRORS))
 
-    def _take(self, subscriber: Subscriber, data: bytes) -> bool:
+    async def _subscribe(self, link: Link) -> None:
+        """Listen to both channels, or to that of anybody if Redis lets us have no other."""
+        try:
+            await link.subscribe(channels.ANYBODYS, channels.OWN)
+        except ResponseError:  # instances notice that by themselves, and use the other one
+            await link.subscribe(channels.ANYBODYS)
+
+    def _take(self, subscriber: Subscriber, channel: bytes, data: bytes) -> bool:
         """Take a message; return whether writers should have a turn before the next one."""
         self._received += 1
+        if channel == _OWN:
+            self._take_bundle(data, subscriber)
+        else:
+            self._take_single(data, subscriber)
+        self._unwritten += len(data) + SMALL
+        if self._unwritten <= self._limits.burst_bytes:
+            return False
+        self._unwritten = 0
+        return True
+
+    def _take_bundle(self, data: bytes, subscriber: Subscriber) -> None:
+        try:
+            deliveries = bundle.read(data, subscriber.has)
+        except bundle.BadBundle:
+            self._metrics.rejects.labels("broadcast").inc()
+            return
+        self._unwritten += SMALL * len(deliveries)
+        for delivery in deliveries:
+            subscriber.deliver(delivery)
+        if not self._heard.is_set() and bundle.has(data, self._probe_address):
+            self._heard.set()
+
+    def _take_single(self, data: bytes, subscriber: Subscriber) -> None:
         try:
             delivery = messages.parse_broadcast(
                 data, max_bytes=self._limits.array_bytes, wanted=subscriber.has
@@ -98,11 +130,6 @@ class Listener:
         else:
             if delivery is not None:
                 subscriber.deliver(delivery)
-        self._unwritten += len(data) + SMALL
-        if self._unwritten <= self._limits.burst_bytes:
-            return False
-        self._unwritten = 0
-        return True
 
     def _take_junk(self, data: bytes, subscriber: Subscriber) -> None:
         """Count what is no postback, but for what instances say to each other."""
@@ -110,7 +137,7 @@ class Listener:
             self._heard.set()
         elif data.startswith(QUESTION_OR_ANSWER):
             self._presence.take(data, subscriber)
-        elif not data.startswith(b'{"to":"~probe.'):
+        elif not data.startswith(_ANY_PROBE):
             self._metrics.rejects.labels("broadcast").inc()
 
     async def _resume_and_probe(self) -> Never:

@@ -6,9 +6,9 @@ from contextlib import suppress
 
 import msgspec
 
+from switchboard_operator.broker import channels
 from switchboard_operator.broker.base import Subscriber
 from switchboard_operator.broker.calls import Calls
-from switchboard_operator.broker.publisher import CHANNEL
 from switchboard_operator.broker.resp import Command
 
 ADDRESS = "~sockets"  # no session's: `~` is not in their alphabet
@@ -66,4 +66,4 @@ class Presence:
 
 
 def _publishing(message: _Message) -> Command:
-    return ("PUBLISH", CHANNEL, msgspec.json.encode(message))
+    return ("PUBLISH", channels.ANYBODYS, msgspec.json.encode(message))

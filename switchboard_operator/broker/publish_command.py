@@ -1,64 +1,79 @@
-"""The call of publish.lua, which is written out at once, since it is made for each postback."""
+"""The call of publish.lua, most of which is written out at once, since it is made so often."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from switchboard_operator import marks
-from switchboard_operator.broker import keys, resp, scripts
+from switchboard_operator.broker import channels, keys, resp, scripts
 from switchboard_operator.mailbox import MailboxRules
-from switchboard_operator.messages import Postback, tag_place
+from switchboard_operator.messages import Postback
 
 NO_MAILBOX = 0  # postbacks kept
-PROBE_LIFETIME = 60  # seconds
+RENEWALS = 64  # in a lifetime: to renew one takes as long as to store a body
 
-_HEAD = resp.parts("EVALSHA", scripts.PUBLISH.sha, 3)  # keys
-# What is a postback's own: three keys, its body, the place of its tag, and an epoch.
-_OWN = b"".join(
-    b"$%%d\r\n%b\r\n" % name.replace("%s", "%b").encode()
-    for name in (keys.ONCE, keys.STATE, keys.BODIES, "%s", "%s", "%s")
-)
+_HEAD = resp.parts("EVALSHA", scripts.PUBLISH.sha)
+_LOADING_HEAD = resp.parts("EVAL", scripts.PUBLISH.text)
+_COUNT = 2 + 1 + 8  # parts beside what is each postback's own: script, number of keys, arguments
+_COUNT_EACH = 3 + 3  # keys and arguments of a postback
 _ONCE, _STATE, _BODIES = (
     len(name.replace("%s", "")) for name in (keys.ONCE, keys.STATE, keys.BODIES)
 )
+_KEYS = b"".join(
+    b"$%%d\r\n%b\r\n" % name.replace("%s", "%b").encode()
+    for name in (keys.ONCE, keys.STATE, keys.BODIES)
+)
+_OWN = b"$%d\r\n%b\r\n$%d\r\n%b\r\n"  # to which it is added how many are kept
 
 
-_LOADING_HEAD = resp.parts("EVAL", scripts.PUBLISH.text, 3)
+class Part(NamedTuple):
+    """What a call has for one postback: its keys, and its arguments."""
 
-
-def loading(command: bytes) -> bytes:
-    """Return *command* in a form by which Redis knows the script from then on, if it did not."""
-    return command.replace(_HEAD, _LOADING_HEAD, 1)
+    keys: bytes
+    arguments: bytes
 
 
 class PublishCommand:
-    """Makes the command that publishes a postback on *channel*, and keeps it as *rules* say."""
+    """Makes the commands that publish postbacks, and keep them as *rules* say."""
 
-    def __init__(self, channel: str, rules: MailboxRules) -> None:
+    def __init__(self, rules: MailboxRules) -> None:
         """Write out what is the same for all."""
-        sizes = (rules.most_bytes, rules.lifetime, rules.state_lifetime)
         self._rules = rules
-        self._kept = _form(channel, rules.size, *sizes, rules.once_lifetime)
-        self._not_kept = _form(channel, NO_MAILBOX, *sizes, rules.once_lifetime)
-        self._probe = _form(channel, NO_MAILBOX, *sizes, PROBE_LIFETIME)
+        self._kept = resp.parts(rules.size)
+        self._not_kept = resp.parts(NO_MAILBOX)
+        self._channels_and_rules = resp.parts(
+            channels.ANYBODYS, channels.OWN, rules.most_bytes,
+            rules.lifetime, rules.state_lifetime, rules.once_lifetime,
+        )  # fmt: skip
+        self._step = min(rules.lifetime, rules.state_lifetime) / RENEWALS
 
-    def for_postback(self, postback: Postback) -> bytes:
-        """Return the command as it goes out."""
-        kept = self._rules.size_for(postback.session)
-        return _filled(self._kept if kept else self._not_kept, postback)
+    def part(self, postback: Postback, *, kept: bool = True) -> Part:
+        """Return the part of a call that is about *postback*, which may be *kept* or not at all."""
+        session, key, body = postback.session.encode(), postback.key.encode(), postback.body
+        length, size = len(session), len(body)
+        kept = kept and bool(self._rules.size_for(postback.session))
+        head = b" %b %d" % (session, size)
+        return Part(
+            _KEYS % (
+                _ONCE + length + len(key), session, key,
+                _STATE + length, session, _BODIES + length, session,
+            ),
+            _OWN % (len(head), head, size, body) + (self._kept if kept else self._not_kept),
+        )  # fmt: skip
 
-    def for_probe(self, probe: Postback) -> bytes:
-        """Return the command for *probe*, of which little is kept, and not for long."""
-        return _filled(self._probe, probe)
+    def call(self, parts: Sequence[Part], now: float, *, load: bool) -> bytes:
+        """
+        Return the command that publishes what *parts* are about, *now* in seconds.
 
-
-def _form(channel: str, *limits: int) -> bytes:
-    """Return a command to be filled in."""
-    rest = resp.parts(channel, *limits).replace(b"%", b"%%")
-    return b"*15\r\n" + _HEAD + _OWN + rest
-
-
-def _filled(form: bytes, postback: Postback) -> bytes:
-    session, key, body = postback.session.encode(), postback.key.encode(), postback.body
-    cut, epoch = b"%d" % tag_place(body), marks.new_epoch().encode()
-    length = len(session)
-    return form % (
-        _ONCE + length + len(key), session, key, _STATE + length, session, _BODIES + length,
-        session, len(body), body, len(cut), cut, len(epoch), epoch,
-    )  # fmt: skip
+        *load* makes the script known to Redis if it was not.
+        """
+        count = len(parts)
+        step = f"{self._step:g}:{now // self._step:.0f}"  # another one for other lifetimes
+        return b"".join([
+            b"*%d\r\n" % (_COUNT + _COUNT_EACH * count),
+            _LOADING_HEAD if load else _HEAD,
+            resp.parts(3 * count),
+            *[part.keys for part in parts],
+            self._channels_and_rules,
+            resp.parts(step, marks.new_epoch()),
+            *[part.arguments for part in parts],
+        ])  # fmt: skip

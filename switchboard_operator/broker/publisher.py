@@ -1,6 +1,7 @@
 """The way to Redis: what waits is published in order, in batches, over one link at a time."""
 
 import asyncio
+import time
 import uuid
 from collections import deque
 from collections.abc import Sequence
@@ -8,16 +9,16 @@ from itertools import chain
 from typing import Any, Never
 
 import structlog
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from switchboard_operator import marks
-from switchboard_operator.broker import keys, scripts
+from switchboard_operator.broker import bundle, channels, keys, scripts
 from switchboard_operator.broker.alarm import Alarm
 from switchboard_operator.broker.base import Receipt
 from switchboard_operator.broker.hold import Entry, Hold
 from switchboard_operator.broker.link import Link
 from switchboard_operator.broker.linker import OpenLink
-from switchboard_operator.broker.publish_command import loading
+from switchboard_operator.broker.publish_command import PublishCommand
 from switchboard_operator.broker.reconnector import Reconnector
 from switchboard_operator.limits import Limits
 from switchboard_operator.logs import Occasions
@@ -25,11 +26,10 @@ from switchboard_operator.mailbox import MailboxRules
 from switchboard_operator.messages import Postback, untagged
 from switchboard_operator.metrics import Metrics
 
-CHANNEL = "bot-message"
 LEAST_BATCH = 16 * 1024  # bytes in one call on the slowest of links, or one message
 CHECK_LIFETIME = 60  # seconds
 SURE = 8  # messages of a batch for which to send the whole script costs little
-REPEATED, BARE = 1, 2  # what publish.lua says of a postback
+USUAL, REPEATED, BARE = 0, 1, 2  # what publish.lua says of a postback, and need not say
 
 log = structlog.get_logger()
 
@@ -49,7 +49,8 @@ class Publisher:
         self._links = Reconnector("publisher", open_link, limits)
         self._limits = limits
         self._script_errors = metrics.script_errors
-        self._hold = Hold(CHANNEL, rules, limits)
+        self._command = PublishCommand(rules)
+        self._hold = Hold(self._command, limits)
         self._batch_bytes = limits.batch_bytes  # less while links break under that much
         self._paused = True
         self._alarm = Alarm(limits.probe_every)
@@ -101,6 +102,7 @@ class Publisher:
 
     async def _publish_on(self, link: Link) -> Never:
         await self._check(link)
+        await _check_publishing(link)
         self._links.works()
         self._link = link
         link.broken = self._alarm.ring
@@ -117,33 +119,38 @@ class Publisher:
     def _go_on(self) -> None:
         """Publish what waits, unless enough is under way."""
         while self._link is not None and not (self._paused or self._checking or self._doubted):
-            batch = self._hold.batch(self._batch_bytes, sum(map(len, self._under_way)))
-            if not batch or (self._under_way and not self._may_follow(batch)):
+            sent = sum(map(len, self._under_way))
+            if not self._may_follow(len(self._hold) - sent):
                 return
+            batch = self._hold.batch(self._batch_bytes, sent)
+            load = bool(self._under_way) or len(batch) >= SURE
             self._under_way.append(batch)
-            commands = [entry.command for entry in batch]
-            if len(batch) >= SURE:
-                commands[0] = loading(commands[0])
-            self._link.send(scripts.in_order(commands), self._take)
+            self._link.send([self._call(batch, load=load)], self._take)
 
-    def _may_follow(self, batch: list[Entry]) -> bool:
-        """
-        Tell whether *batch* may go out while another is under way, so that Redis need not wait.
+    def _call(self, batch: Sequence[Entry], *, load: bool) -> bytes:
+        return self._command.call([entry.part for entry in batch], time.time(), load=load)
 
-        Not if either may find the script unknown: what came first would be run after the other.
+    def _may_follow(self, waiting: int) -> bool:
         """
-        return len(self._under_way) == 1 and min(len(self._under_way[0]), len(batch)) >= SURE
+        Tell whether some of what is *waiting* may go out, if need be behind what is under way.
+
+        That is so that Redis need not wait. Not if either may find the script unknown: what came
+        first would be run after the other.
+        """
+        if not self._under_way:
+            return waiting > 0
+        return len(self._under_way) == 1 and min(len(self._under_way[0]), waiting) >= SURE
 
     def _take(self, replies: list[Any]) -> None:
         """Take what Redis says of a batch; what is not as usual is for the task to sort out."""
-        batch, published = self._under_way.popleft(), scripts.all_well(replies)
-        if self._doubted or published is None:
+        batch, published = self._under_way.popleft(), replies[0]
+        if self._doubted or isinstance(published, RedisError):
             self._doubted += batch
             if not self._under_way:
                 self._alarm.ring()
             return
         for reply in published:
-            self._confirm(*reply)
+            self._confirm(reply)
         self._grow()
         self._go_on()
 
@@ -186,27 +193,40 @@ class Publisher:
         """Publish what is doubted, of which some may have been: each has a key, so Redis knows."""
         for entry in self._doubted:
             entry.in_doubt = True
-        replies = await scripts.run_in_order(link, [entry.command for entry in self._doubted])
-        for entry, reply in zip(self._doubted, replies, strict=True):
-            if isinstance(reply, ResponseError):
-                await self._publish_bare(link, entry, reply)
-            else:
-                self._confirm(*reply)
+        [replies] = await link.pipeline([self._call(self._doubted, load=True)])
+        if not isinstance(replies, ResponseError):
+            for reply in replies:
+                self._confirm(reply)
+        else:  # for the sake of one of them perhaps
+            for entry in self._doubted:
+                await self._publish_alone(link, entry)
         self._doubted = []
 
-    async def _publish_bare(self, link: Link, entry: Entry, refusal: ResponseError) -> None:
-        """Publish what Redis refuses to number and keep; *entry* is the first that is held."""
-        scripts.raise_read_only([refusal])
-        await link.call("PUBLISH", CHANNEL, untagged(entry.body))
-        self._confirm(b"", BARE)
+    async def _publish_alone(self, link: Link, entry: Entry) -> None:
+        """Publish the first that is held; if Redis refuses to number and keep it, bare."""
+        [replies] = await link.pipeline([self._call([entry], load=True)])
+        if isinstance(replies, ResponseError):
+            scripts.raise_read_only([replies])
+            await link.call("PUBLISH", channels.ANYBODYS, untagged(entry.body))
+            replies = [[b"", BARE]]
+        self._confirm(replies[0])
 
-    def _confirm(self, mark: bytes, what: int) -> None:
+    def _confirm(self, reply: bytes | tuple[bytes, int]) -> None:
         """Take what Redis says of the first that is held."""
+        mark, what = (reply, USUAL) if isinstance(reply, bytes) else reply
         if what == BARE:
             self._complain()
-        self._hold.confirm_first(marks.parse(mark.decode()), repeated=what == REPEATED)
+        self._hold.confirm_first(marks.ours(mark.decode()), repeated=what == REPEATED)
 
     def _complain(self) -> None:
         self._script_errors.inc()
         if self._complaints.due("script", asyncio.get_running_loop().time()):
             log.warning("redis keeps nothing, publishing without ids")
+
+
+async def _check_publishing(link: Link) -> None:
+    """Publish what says nothing to anybody. Raises ResponseError if that is not allowed."""
+    try:
+        await link.call("PUBLISH", channels.OWN, bundle.EMPTY)
+    except ResponseError:
+        await link.call("PUBLISH", channels.ANYBODYS, channels.NOTHING)

@@ -8,10 +8,10 @@ from time import monotonic
 from msgspec import json
 from redis.exceptions import ResponseError
 
-from switchboard_operator.broker import keys, scripts
+from switchboard_operator.broker import channels, keys, scripts
 from switchboard_operator.broker.link import Link
 from switchboard_operator.broker.linker import OpenLink
-from switchboard_operator.broker.publisher import CHANNEL, CHECK_LIFETIME
+from switchboard_operator.broker.publisher import CHECK_LIFETIME
 from switchboard_operator.broker.reconnector import ended
 
 
@@ -35,7 +35,7 @@ async def ask(open_link: OpenLink, patience: float) -> Answer:
     async with open_link() as publishing, open_link() as listening:
         version = await _version(publishing)
         await _write(publishing)
-        await listening.call("SUBSCRIBE", CHANNEL)
+        await listening.subscribe(channels.ANYBODYS)
         return Answer(version, await _time_probe(publishing, listening, patience))
 
 
@@ -59,10 +59,10 @@ async def _write(link: Link) -> None:
 
 async def _time_probe(publishing: Link, listening: Link, patience: float) -> float:
     """Return after how many seconds a probe, addressed to nobody, came back."""
-    probe = json.encode({"to": f"~probe.{uuid.uuid4().hex}"})
+    probe = json.encode({"to": f"{channels.PROBE}{uuid.uuid4().hex}"})
     heard = asyncio.Event()
 
-    def take(data: bytes) -> bool:
+    def take(_channel: bytes, data: bytes) -> bool:
         if data == probe:
             heard.set()
         return False
@@ -70,7 +70,7 @@ async def _time_probe(publishing: Link, listening: Link, patience: float) -> flo
     tasks = [asyncio.create_task(listening.listen(take)), asyncio.create_task(heard.wait())]
     try:
         began = monotonic()
-        await publishing.call("PUBLISH", CHANNEL, probe)
+        await publishing.call("PUBLISH", channels.ANYBODYS, probe)
         async with asyncio.timeout(patience):
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if not heard.is_set():
