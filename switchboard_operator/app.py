@@ -36,7 +36,7 @@ from switchboard_operator.tracing import TracedBroker, TracedConcierge, Tracer
 from switchboard_operator.turns import Turns
 from switchboard_operator.uplink import Uplink
 from switchboard_operator.web import chat, errors, keys, pages, postback, session
-from switchboard_operator.web.admission import Admission, Room
+from switchboard_operator.web.admission import Admission
 from switchboard_operator.web.assets import Assets
 from switchboard_operator.web.doorsteps import Doorsteps
 from switchboard_operator.web.websocket import FrameReaders
@@ -85,7 +85,6 @@ def create_app(
     app[keys.TOKENS] = Tokens(settings.switchboard_secret_key, settings.session_lifetime)
     app[keys.ALIASES] = Aliases(settings.switchboard_secret_key)
     app[keys.ADMISSION] = Admission(settings)
-    app[keys.ROOM] = Room(settings.max_connections)
     app[keys.OCCASIONS] = Occasions(limits.log_interval)
     app[keys.ASSETS] = Assets(WEB_CLIENT, *([] if folder is None else [folder]))
     app[keys.BROKER] = _broker(settings, limits, app[keys.METRICS])

@@ -4,6 +4,7 @@ import re
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http.cookies import SimpleCookie
 from typing import Final
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from switchboard_operator.sessions import COOKIE_KEY, COOKIE_LIFETIME, COOKIE_NAME
 from tests.fakes import FakeConcierge
-from tests.switchboards import SESSION, Switchboard, switchboard
+from tests.switchboards import SESSION, Switchboard, eventually, switchboard
 from tests.test_postback import Answer, exchange, raw_link, read_answer
 from tests.test_sessions import ABSURD_COOKIES, MINTED, OTHER, VALID
 
@@ -577,6 +578,28 @@ async def test_beyond_max_connections_an_upgrade_gets_503(concierge: FakeConcier
         assert page[0] == 200
         assert answer.status == 204
         assert await first.receive_str() == '{"to":"alice","n":1}'
+
+
+@pytest.mark.parametrize("target", ["/", "/?session=alice"], ids=["by cookie", "named"])
+async def test_no_more_get_in_though_many_come_at_once_and_who_leaves_makes_room(
+    concierge: FakeConcierge, target: str
+) -> None:
+    async with switchboard(concierge.url, MAX_CONNECTIONS="3") as board:
+        async with AsyncExitStack() as stack:
+            links = [await stack.enter_async_context(raw_link(board)) for _ in range(20)]
+            for _, writer in links:
+                writer.write(upgrade(target))
+            answers = [await read_answer(reader) for reader, _ in links]
+
+        assert sorted(answer.status for answer in answers) == [101] * 3 + [503] * 17
+        await eventually(lambda: nobody_left(board))
+        async with raw_link(board) as (reader, writer):
+            writer.write(upgrade(target))
+            assert (await read_answer(reader)).status == 101
+
+
+async def nobody_left(board: Switchboard) -> bool:
+    return await board.metric("switchboard_connections", wire="classic") == 0
 
 
 # The upgrade itself

@@ -11,35 +11,12 @@ from switchboard_operator.settings import Settings
 ANY_ORIGIN = "*"
 
 
-class Room:
-    """Counts those who are in, until nothing of theirs is left here, and bounds their number."""
-
-    def __init__(self, most: int) -> None:
-        """Let in *most* at once; 0 is no bound."""
-        self._most = most
-        self._taken = 0
-
-    def take(self) -> None:
-        """
-        Take a place.
-
-        Raises:
-            UpgradeRefused: there is none.
-        """
-        if self._most and self._taken >= self._most:
-            raise UpgradeRefused("full", "this instance has as many as it may", status=503)
-        self._taken += 1
-
-    def give_back(self) -> None:
-        """Leave a place to the next."""
-        self._taken -= 1
-
-
 class Admission:
     """The rules of an upgrade, with the cookies they read and write."""
 
     def __init__(self, settings: Settings) -> None:
         """Follow *settings*."""
+        self._most = settings.max_connections
         self._any_origin = ANY_ORIGIN in settings.allowed_origins
         self._listed = settings.allowed_origins - {ANY_ORIGIN}
         self._clients_choose = settings.allow_client_sessions
@@ -55,6 +32,16 @@ class Admission:
             )
             for secure in (False, True)
         }
+
+    def check_room(self, connections: int) -> None:
+        """
+        Check that there is room for one more beside so many *connections*.
+
+        Raises:
+            UpgradeRefused: there is none.
+        """
+        if self._most and connections >= self._most:
+            raise UpgradeRefused("full", "this instance has as many as it may", status=503)
 
     def check_origin(self, origin: str | None, host: str) -> None:
         """

@@ -34,14 +34,9 @@ async def chat(request: web.Request) -> web.StreamResponse:
     app = request.app
     if app[keys.DRAINING].is_set():
         raise UpgradeRefused("draining", "this instance is shutting down", status=503)
-    app[keys.ROOM].take()
-    try:
-        app[keys.ADMISSION].check_origin(request.headers.get(hdrs.ORIGIN), request.host)
-        offers = request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, [])
-        await (_let_in_v1 if speaks_v1(offers) else _let_in_classic)(request)
-    except BaseException:
-        app[keys.ROOM].give_back()
-        raise
+    app[keys.ADMISSION].check_origin(request.headers.get(hdrs.ORIGIN), request.host)
+    offers = request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, [])
+    await (_let_in_v1 if speaks_v1(offers) else _let_in_classic)(request)
     return handshake.HandedOver()
 
 
@@ -62,7 +57,7 @@ async def _let_in_classic(request: web.Request) -> None:
     cookies = web.Response()
     if cookie is not None:
         await admission.set_cookie(request, cookies, cookie)
-    link = handshake.take_link(request)
+    link = _take_link(request)
     link.transport.write(handshake.answer(accept, None, cookies))
     begin_classic(app, link, session)
 
@@ -72,9 +67,16 @@ async def _let_in_v1(request: web.Request) -> None:
     app = request.app
     accept = handshake.accept_key(request)
     session = await app[keys.ADMISSION].session_asked(request)
-    link = handshake.take_link(request)
+    link = _take_link(request)
     link.transport.write(handshake.answer(accept, server_frames_v1.SUBPROTOCOL))
     begin_v1(app, link, session)
+
+
+def _take_link(request: web.Request) -> Link:
+    """Take the link of a request, if there is room; nobody else may come in before it is open."""
+    app = request.app
+    app[keys.ADMISSION].check_room(len(app[keys.CONNECTIONS]))
+    return handshake.take_link(request)
 
 
 def begin_classic(app: web.Application, link: Link, session: str) -> None:
@@ -122,6 +124,5 @@ def _note_bug(app: web.Application, connection: Connection, bug: Exception) -> N
 
 
 def _over(app: web.Application, connection: Connection) -> None:
-    app[keys.ROOM].give_back()
     app[keys.CONNECTIONS].remove(connection)
     app[keys.METRICS].closed(connection.close_code or frames.ABNORMAL)

@@ -16,7 +16,7 @@ from switchboard_operator.settings import Settings
 from switchboard_operator.tokens import Tokens
 from switchboard_operator.tracing import Tracer
 from switchboard_operator.uplink import Uplink
-from switchboard_operator.web.admission import Admission, Room
+from switchboard_operator.web.admission import Admission
 from switchboard_operator.web.assets import Assets
 from switchboard_operator.web.websocket import FrameReaders
 
@@ -35,6 +35,5 @@ ADMISSION = web.AppKey("admission", Admission)
 ASSETS = web.AppKey("assets", Assets)
 OCCASIONS = web.AppKey("occasions", Occasions)
 FRAME_READERS = web.AppKey("frame_readers", FrameReaders)
-ROOM = web.AppKey("room", Room)
 DRAINING = web.AppKey("draining", asyncio.Event)
 STARTED = web.AppKey("started", float)  # time.monotonic()

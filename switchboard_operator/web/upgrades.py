@@ -25,7 +25,7 @@ class Upgrades:
         """Serve *app*, which is running."""
         self._app = app
         self._admission = app[keys.ADMISSION]
-        self._room = app[keys.ROOM]
+        self._connections = app[keys.CONNECTIONS]
 
     def take(self, data: bytes | bytearray, transport: asyncio.Transport) -> Verdict | None:
         """Open the socket that is asked for at the start of *data*; None if that is done."""
@@ -38,7 +38,7 @@ class Upgrades:
         try:
             self._admission.check_origin(upgrade.fields.get("origin"), upgrade.fields["host"])
             session = self._admission.session_named(upgrade.session)
-            self._room.take()
+            self._admission.check_room(len(self._connections))
         except UpgradeRefused:
             return Verdict.OTHER
         self._open(upgrade, Link(transport, bytes(data[upgrade.size :])), session, is_v1=is_v1)
