@@ -1,9 +1,10 @@
-"""What log lines call a session and a connection, so that nobody learns from a log who it is."""
+"""What logs and spans call a session, so that nobody learns from them who it is."""
 
 import hmac
 from collections.abc import Sequence
 
 from switchboard_operator import sessions
+from switchboard_operator.marks import Mark
 
 LOG_KEY = b"switchboard log"  # HKDF info: a key for aliases and nothing else
 
@@ -12,7 +13,8 @@ class Aliases:
     """
     Makes aliases, only when a line is really logged: nothing is kept of any.
 
-    A session's is the same on every instance, as long as the first of *secrets* is.
+    Those of sessions and postbacks are the same on every instance, as long as the first of
+    *secrets* is.
     """
 
     def __init__(self, secrets: Sequence[str]) -> None:
@@ -21,11 +23,15 @@ class Aliases:
 
     def of_session(self, session: str) -> str:
         """Return the alias of a session, "" of none: who has no key can't tell whose it is."""
-        return self._of(session.encode())[:16] if session else ""
+        return self._of(session.encode()).hex()[:16] if session else ""
 
     def of_connection(self, connection: object) -> str:
         """Return the alias of *connection*, which nothing else has on this instance meanwhile."""
-        return self._of(b"%d" % id(connection))[:8]
+        return self._of(b"%d" % id(connection)).hex()[:8]
 
-    def _of(self, name: bytes) -> str:
-        return hmac.digest(self._key, name, "sha256").hex()
+    def of_postback(self, session: str, mark: Mark) -> bytes:
+        """Return 24 bytes for the postback with the id *mark*, which no other one has."""
+        return self._of(f"{session} {mark}".encode())[:24]  # no session has a space in it
+
+    def _of(self, name: bytes) -> bytes:
+        return hmac.digest(self._key, name, "sha256")

@@ -31,8 +31,9 @@ from switchboard_operator.mailbox import MailboxRules
 from switchboard_operator.metrics import Metrics
 from switchboard_operator.settings import Settings
 from switchboard_operator.shutdown import drain
+from switchboard_operator.spans import TracedMailbox, Tracer
 from switchboard_operator.tokens import Tokens
-from switchboard_operator.tracing import TracedBroker, TracedConcierge, Tracer
+from switchboard_operator.tracing import TracedBroker, TracedConcierge
 from switchboard_operator.turns import Turns
 from switchboard_operator.uplink import Uplink
 from switchboard_operator.web import chat, errors, keys, pages, postback, session
@@ -88,9 +89,12 @@ def create_app(
     app[keys.OCCASIONS] = Occasions(limits.log_interval)
     app[keys.ASSETS] = Assets(WEB_CLIENT, *([] if folder is None else [folder]))
     app[keys.BROKER] = _broker(settings, limits, app[keys.METRICS])
+    app[keys.MAILBOX] = app[keys.BROKER].mailbox
     if tracer is not None:
+        aliases, confirm = app[keys.ALIASES], limits.confirm
         app[keys.TRACER] = tracer
-        app[keys.BROKER] = TracedBroker(app[keys.BROKER], tracer, app[keys.ALIASES])
+        app[keys.BROKER] = TracedBroker(app[keys.BROKER], tracer, aliases, confirm=confirm)
+        app[keys.MAILBOX] = TracedMailbox(app[keys.MAILBOX], tracer, aliases)
     app.cleanup_ctx.append(_lines)
     app.add_routes(ROUTES)
     return app

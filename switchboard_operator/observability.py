@@ -8,8 +8,9 @@ from typing import Any
 
 from switchboard_operator import __version__
 from switchboard_operator.errors import SettingsError
+from switchboard_operator.otel import OpenTelemetry
 from switchboard_operator.settings import Settings
-from switchboard_operator.tracing import Tracer
+from switchboard_operator.spans import Tracer
 
 PACKAGES = "requirements-observability.txt"
 FLUSH = 1.0  # seconds, after which what is not sent is lost: the process has 20 to end in
@@ -44,7 +45,7 @@ def switch_on(settings: Settings) -> Observers:
     sentry = _sentry(settings.sentry_dsn) if settings.sentry_dsn else None
     tracer = None
     if settings.otel_exporter_otlp_endpoint:
-        tracer = _OpenTelemetry(settings.otel_exporter_otlp_endpoint)
+        tracer = OpenTelemetry(settings.otel_exporter_otlp_endpoint, _opentelemetry)
     flushes = [each.flush for each in (sentry, tracer) if each is not None]
     return Observers(sentry and _reporter(sentry), tracer, tuple(flushes))
 
@@ -77,35 +78,8 @@ def _reporter(sentry: Any) -> Report:
     return report
 
 
-class _OpenTelemetry:
-    """Records spans in OpenTelemetry, which sends them in a thread of its own."""
-
-    def __init__(self, endpoint: str) -> None:
-        def module(name: str) -> Any:
-            return _module(f"opentelemetry.{name}", "OTEL_EXPORTER_OTLP_ENDPOINT")
-
-        exporter = module("exporter.otlp.proto.http.trace_exporter").OTLPSpanExporter
-        about = {"service.name": "switchboard-operator", "service.version": __version__}
-        resource = module("sdk.resources").Resource.create(about)
-        self._provider = module("sdk.trace").TracerProvider(resource=resource)
-        batches = module("sdk.trace.export").BatchSpanProcessor
-        self._provider.add_span_processor(batches(exporter(endpoint=f"{endpoint}/v1/traces")))
-        self._tracer = self._provider.get_tracer("switchboard_operator", __version__)
-        self._as_parent = module("trace").set_span_in_context
-
-    def span(
-        self, name: str, start: int, end: int, attributes: Mapping[str, str], parent: Any = None
-    ) -> Any:
-        """Record a span."""
-        span = self._tracer.start_span(
-            name, context=parent, attributes=attributes, start_time=start
-        )
-        span.end(end_time=end)
-        return self._as_parent(span)
-
-    def flush(self) -> None:
-        """Send what is unsent."""
-        self._provider.force_flush()
+def _opentelemetry(name: str) -> Any:
+    return _module(f"opentelemetry.{name}", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
 def _module(name: str, variable: str) -> Any:

@@ -1,6 +1,7 @@
 """Aliases: the same for the same, and of no use to who has no key."""
 
 from switchboard_operator.aliases import Aliases
+from switchboard_operator.marks import Mark
 from tests.switchboards import SESSION
 
 
@@ -40,3 +41,19 @@ def test_connections_that_live_at_once_are_told_apart() -> None:
     assert len(set(names)) == 1000
     assert names == [aliases.of_connection(each) for each in connections]
     assert {len(name) for name in names} == {8}
+
+
+def test_a_postback_is_called_the_same_on_every_instance_and_no_two_are() -> None:
+    places = [
+        (session, Mark(epoch, number))
+        for session in (SESSION, SESSION[:-1])
+        for epoch in ("a", "a1")
+        for number in (1, 11, 2)
+    ]
+
+    names = [Aliases(["a key"]).of_postback(*place) for place in places]
+
+    assert len(set(names)) == 12
+    assert names == [Aliases(["a key", "the old one"]).of_postback(*place) for place in places]
+    assert not set(names) & {Aliases(["another"]).of_postback(*place) for place in places}
+    assert {len(name) for name in names} == {24}

@@ -41,6 +41,12 @@ SENTRY = """
 TRACE = """
     from tell import tell
     tell("imported", "opentelemetry")
+    class TraceFlags(int): SAMPLED = 1
+    class SpanContext:
+        def __init__(self, trace_id, span_id, is_remote, trace_flags):
+            self.ids = [hex(trace_id), hex(span_id)]
+            assert is_remote and trace_flags == TraceFlags.SAMPLED
+    def NonRecordingSpan(context): return context
     def set_span_in_context(span): return {"span": span}
 """
 SDK = """
@@ -49,11 +55,14 @@ SDK = """
         def __init__(self, *what): self.what = what
         def end(self, end_time): tell("span", *self.what)
     class TracerProvider:
-        def __init__(self, resource): self.resource = resource
+        def __init__(self, resource, id_generator): self.ids = id_generator
         def add_span_processor(self, processor): tell("processor", processor)
         def get_tracer(self, name, version): return self
         def start_span(self, name, context, attributes, start_time):
-            return Span(name, dict(attributes), context and context["span"].what[0])
+            parent = context and context["span"].ids
+            trace_id = parent[0] if parent else hex(self.ids.generate_trace_id())
+            ids = [trace_id, hex(self.ids.generate_span_id())]
+            return Span(name, dict(attributes), ids, parent)
         def force_flush(self): tell("flush", "opentelemetry")
 """
 RESOURCES = """
@@ -189,10 +198,15 @@ async def test_a_span_for_each_message_is_sent(tmp_path: Path, concierge: FakeCo
         await board.postback({"to": SESSION, "body": "hunter2"})
         await user.receive_json(timeout=10)
 
-    spans = {name: (attributes, parent) for name, attributes, parent in packages.about("span")}
+    spans = {name: rest for name, *rest in packages.about("span")}
     assert set(spans) == {"user message", "postback", "delivery"}
-    assert spans["postback"][0]["outcome"] == "confirmed"
-    assert spans["delivery"][1] == "postback"
+    attributes, postback, parent = spans["postback"]
+    assert (attributes["outcome"], parent) == ("confirmed", None)
+    assert spans["delivery"][2] == postback
+    assert spans["user message"][2] is None
+    ids = [tuple(rest[1]) for rest in spans.values()]
+    assert len(set(ids)) == 3
+    assert len({trace_id for trace_id, _ in ids}) == 2
     assert packages.about("processor") == [[["batches", f"{ENDPOINT}/v1/traces"]]]
     assert packages.about("flush") == [["opentelemetry"]]
     assert packages.about("imported") == [["opentelemetry"]]

@@ -1,20 +1,18 @@
-"""Spans: one for each message, and its delivery within it where both are seen."""
+"""Spans: one for each message, and its deliveries within it wherever they happen."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from switchboard_operator import tracing
 from switchboard_operator.aliases import Aliases
 from switchboard_operator.app import create_app, serving
 from switchboard_operator.limits import Limits
-from switchboard_operator.marks import Mark
 from switchboard_operator.settings import Settings
 from tests.fakes import FakeConcierge, Incoming
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, redis_server
+from tests.session_api import state
 from tests.session_api import user as user_id
 from tests.switchboards import (
     SECRET_KEY,
@@ -42,7 +40,8 @@ class Span:
     start: int
     end: int
     attributes: Mapping[str, str]
-    parent: "Span | None"
+    itself: bytes | None
+    within: bytes | None
 
 
 @dataclass
@@ -52,10 +51,16 @@ class Recorder:
     spans: list[Span] = field(default_factory=list)
 
     def span(
-        self, name: str, start: int, end: int, attributes: Mapping[str, str], parent: Any = None
-    ) -> Span:
-        self.spans.append(Span(name, start, end, attributes, parent))
-        return self.spans[-1]
+        self,
+        name: str,
+        start: int,
+        end: int,
+        attributes: Mapping[str, str],
+        *,
+        itself: bytes | None = None,
+        within: bytes | None = None,
+    ) -> None:
+        self.spans.append(Span(name, start, end, attributes, itself, within))
 
     def named(self, name: str) -> list[Span]:
         return [span for span in self.spans if span.name == name]
@@ -93,7 +98,8 @@ async def test_a_delivery_is_a_span_within_its_postbacks(
             await user.receive_json(timeout=10)
         postbacks, deliveries = await recorder.has("postback", 3), await recorder.has("delivery", 3)
 
-    assert [span.parent for span in deliveries] == postbacks
+    assert [span.within for span in deliveries] == [span.itself for span in postbacks]
+    assert len({span.itself for span in postbacks} - {None}) == 3
     assert [span.attributes for span in postbacks] == [
         {
             "session": ALIASES.of_session(session),
@@ -102,10 +108,10 @@ async def test_a_delivery_is_a_span_within_its_postbacks(
         }
         for answer in answers
     ]
-    assert all(span.parent is None for span in postbacks)
-    for delivery in deliveries:
-        assert delivery.parent is not None
-        assert delivery.parent.start <= delivery.start <= delivery.end
+    assert all(span.within is None for span in postbacks)
+    for postback, delivery in zip(postbacks, deliveries, strict=True):
+        assert postback.start <= delivery.start <= delivery.end
+        assert delivery.attributes == {"id": postback.attributes["id"], "how": "live"}
     assert session not in str(recorder.spans)
 
 
@@ -119,10 +125,12 @@ async def test_each_postback_of_an_array_has_its_own_span(
         deliveries = await recorder.has("delivery", 3)
         await user.close()
 
-    assert [span.parent for span in deliveries] == recorder.named("postback")
+    postbacks = recorder.named("postback")
+    assert [span.within for span in deliveries] == [span.itself for span in postbacks]
+    assert None not in {span.itself for span in postbacks}
 
 
-async def test_a_postback_that_is_repeated_is_not_delivered_again(
+async def test_a_postback_that_is_repeated_is_within_the_first_and_not_delivered_again(
     concierge: FakeConcierge, broker_url: str
 ) -> None:
     recorder, session = Recorder(), user_id()
@@ -134,13 +142,14 @@ async def test_a_postback_that_is_repeated_is_not_delivered_again(
         await user.close()
 
     assert [answer.headers.get("Switchboard-Duplicate") for answer in answers] == [None, "true"]
-    outcomes = [span.attributes["outcome"] for span in recorder.named("postback")]
-    assert outcomes == ["confirmed", "repeated"]
+    first, second = recorder.named("postback")
+    assert [span.attributes["outcome"] for span in (first, second)] == ["confirmed", "repeated"]
+    assert second.within == first.itself
     assert len(recorder.named("delivery")) == 1
 
 
 @pytest.mark.slow
-async def test_what_another_instance_publishes_has_its_span_there(
+async def test_a_delivery_by_another_instance_is_within_the_postbacks_span_too(
     concierge: FakeConcierge, redis: RedisServer
 ) -> None:
     here, there, session = Recorder(), Recorder(), user_id()
@@ -151,10 +160,78 @@ async def test_what_another_instance_publishes_has_its_span_there(
         user = await other.connect(session)
         await one.postback({"to": session})
         await user.receive_json(timeout=10)
-        await here.has("postback", 1)
+        [postback], [delivery] = await here.has("postback", 1), await there.has("delivery", 1)
 
-    assert [span.name for span in here.spans] == ["postback"]
-    assert there.spans == []
+    assert delivery.within == postback.itself is not None
+    assert [span.name for span in here.spans + there.spans] == ["postback", "delivery"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lane", LIMITS)
+async def test_what_was_held_while_redis_was_away_is_joined_to_its_delivery(
+    concierge: FakeConcierge, redis: RedisServer, lane: str
+) -> None:
+    recorder, session = Recorder(), user_id()
+    limits = replace(LIMITS[lane], confirm=0.2)
+    async with traced(concierge, recorder, limits, REDISCLOUD_URL=redis.url) as board:
+        user = await board.connect(session)
+        redis.freeze()
+        answer = await board.postback({"to": session})
+        redis.thaw()
+        await user.receive_json(timeout=20)
+        [postback], [delivery] = (
+            await recorder.has("postback", 1),
+            await recorder.has("delivery", 1),
+        )
+
+    assert answer.status == 202
+    assert postback.attributes["outcome"] == "held"
+    assert delivery.within == postback.itself is not None
+
+
+@pytest.mark.slow
+async def test_what_is_held_until_the_end_is_recorded_as_lost(concierge: FakeConcierge) -> None:
+    recorder = Recorder()
+    limits = replace(LIMITS["fast lane"], confirm=0.2, shutdown=1)
+    async with (
+        redis_server() as redis,
+        traced(concierge, recorder, limits, REDISCLOUD_URL=redis.url) as board,
+    ):
+        await redis.kill()
+        await board.postback({"to": SESSION})
+
+    [postback] = recorder.named("postback")
+    assert (postback.attributes["id"], postback.attributes["outcome"]) == ("", "lost")
+
+
+async def test_what_is_read_from_the_mailbox_is_joined_to_its_postback(
+    concierge: FakeConcierge, broker_url: str
+) -> None:
+    recorder, session = Recorder(), user_id()
+    async with traced(concierge, recorder, REDISCLOUD_URL=broker_url) as board:
+        await board.postback([{"to": session, "n": number} for number in range(2)])
+        asked = await state(board, session)
+        before = recorder.named("delivery")
+        user = await board.connect(session)
+        for _ in range(2):
+            await user.receive_json(timeout=10)
+        postbacks, deliveries = await recorder.has("postback", 2), await recorder.has("delivery", 2)
+
+    assert before == []  # nobody was there, and to be asked about is no delivery
+    assert asked["last"] == postbacks[1].attributes["id"]
+    assert [span.within for span in deliveries] == [span.itself for span in postbacks]
+    assert [span.attributes["how"] for span in deliveries] == ["replayed", "replayed"]
+
+
+async def test_a_postback_without_an_id_has_a_span_of_its_own(concierge: FakeConcierge) -> None:
+    recorder = Recorder()
+    async with traced(concierge, recorder, MAILBOX_SIZE="0") as board:
+        user = await board.connect()
+        await board.postback({"to": SESSION})
+        await user.receive_json(timeout=10)
+
+    [span] = recorder.spans
+    assert (span.name, span.itself, span.attributes["id"]) == ("postback", None, "")
 
 
 @pytest.mark.parametrize(("status", "outcome"), [(204, "accepted"), (400, "status_4xx")])
@@ -179,15 +256,3 @@ async def test_a_post_to_the_concierge_is_a_span(
         "outcome": outcome,
     }
     assert span.start < span.end
-
-
-def test_what_waits_for_its_other_end_is_bounded_and_the_latest_stays() -> None:
-    latest: tracing._Latest[int] = tracing._Latest()
-    places = [(SESSION, Mark("e", number)) for number in range(1, 2501)]
-
-    for number, place in enumerate(places):
-        latest.put(place, number)
-
-    found = [latest.pop(place) for place in places]
-    assert found == [None] * 1500 + list(range(1500, 2500))
-    assert latest.pop(places[-1]) is None

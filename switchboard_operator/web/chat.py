@@ -97,7 +97,7 @@ def begin_v1(app: web.Application, link: Link, session: str | None) -> None:
 
 def _connection(app: web.Application, link: Link, wire: Wire) -> tuple[Connection, WebSocket]:
     socket = WebSocket(link.transport, app[keys.FRAME_READERS])
-    connection = Connection(socket, wire, app[keys.BROKER].mailbox, app[keys.LIMITS])
+    connection = Connection(socket, wire, app[keys.MAILBOX], app[keys.LIMITS])
     connection.replayed = app[keys.METRICS].replayed
     connection.failed = partial(_note_bug, app)
     return connection, socket

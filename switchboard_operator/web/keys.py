@@ -4,6 +4,7 @@ import asyncio
 
 from aiohttp import web
 
+from switchboard_operator import replay
 from switchboard_operator.aliases import Aliases
 from switchboard_operator.broker.base import Broker
 from switchboard_operator.concierge import Concierge
@@ -13,8 +14,8 @@ from switchboard_operator.limits import Limits
 from switchboard_operator.logs import Occasions
 from switchboard_operator.metrics import Metrics
 from switchboard_operator.settings import Settings
+from switchboard_operator.spans import Tracer
 from switchboard_operator.tokens import Tokens
-from switchboard_operator.tracing import Tracer
 from switchboard_operator.uplink import Uplink
 from switchboard_operator.web.admission import Admission
 from switchboard_operator.web.assets import Assets
@@ -24,6 +25,7 @@ SETTINGS = web.AppKey("settings", Settings)
 LIMITS = web.AppKey("limits", Limits)
 METRICS = web.AppKey("metrics", Metrics)
 BROKER: web.AppKey[Broker] = web.AppKey("broker", Broker)
+MAILBOX: web.AppKey[replay.Mailbox] = web.AppKey("mailbox", replay.Mailbox)  # for connections
 CONCIERGE = web.AppKey("concierge", Concierge)
 CONNECTIONS = web.AppKey("connections", Connections)
 DELIVERY_SAMPLE = web.AppKey("delivery_sample", DeliverySample)
