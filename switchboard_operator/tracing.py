@@ -121,7 +121,7 @@ class TracedBroker:
         """Record what became of *postbacks*."""
         self._awaited.discard(published)
         end = time_ns()
-        if published.cancelled():
+        if published.cancelled() or published.exception():
             receipt, outcome = Receipt(confirmed=False, marks=(None,) * len(postbacks)), "lost"
         else:
             receipt, late = published.result(), end - start > 1e9 * self._confirm

@@ -97,6 +97,7 @@ async def buggy(broker: MemoryBroker | None = None) -> AsyncIterator[Switchboard
     app = create_app(Settings.read(variables("http://127.0.0.1:9")))
     if broker is not None:
         app[keys.BROKER] = broker
+        del app[keys.MAILBOX]
     else:
         setattr(app[keys.METRICS], "rejects", BrokenCounter())  # noqa: B010 - not of its type
     async with client_session() as client, serving(app, "127.0.0.1", 0) as url:
