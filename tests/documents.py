@@ -179,5 +179,5 @@ def json_lines() -> list[Any]:
 
 def python_block() -> str:
     """Return the client in protocol.md."""
-    [block] = re.findall(r"^```python\n(.*?)^```", PROTOCOL, re.MULTILINE | re.DOTALL)
+    [block] = re.findall(r"^```python\n(class Client:.*?)^```", PROTOCOL, re.MULTILINE | re.DOTALL)
     return str(block)

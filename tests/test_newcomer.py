@@ -58,21 +58,32 @@ async def test_the_newcomers_bot_answers(tmp_path: Path) -> None:
     assert answer == {"to": SESSION, "from": "bot", "body": "You said: hello"}
 
 
-async def test_the_signature_by_hand_is_taken(board: Switchboard, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("language", "word", "command"),
+    [
+        ("sh", "openssl", ("sh", "-euc")),
+        ("python", "hmac.digest", (sys.executable, "-c")),
+        ("ruby", "OpenSSL", ("ruby", "-we")),
+    ],
+    ids=["curl", "python", "ruby"],
+)
+async def test_the_signature_by_hand_is_taken(
+    board: Switchboard, tmp_path: Path, language: str, word: str, command: tuple[str, str]
+) -> None:
     user = await board.connect()
-    by_hand = block("docs/protocol.md", "sh", "openssl")
+    by_hand = block("docs/protocol.md", language, word)
     commands = replaced(by_hand, "http://127.0.0.1:5555", board.url)
     (tmp_path / ".env").write_text(f"CONCIERGE_POSTBACK_SECRET_KEY='{SECRET}'\n")
 
-    shell = await asyncio.create_subprocess_exec(
-        "sh",
-        "-euc",
+    process = await asyncio.create_subprocess_exec(
+        *command,
         replaced(commands, "SESSION", SESSION),
         cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "CONCIERGE_POSTBACK_SECRET_KEY": SECRET},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    output, _ = await shell.communicate()
+    output, _ = await process.communicate()
 
-    assert output.startswith(b"HTTP/1.1 204 ")
+    assert re.match(rb"(HTTP/1.1 )?204\s", output)
     assert (await user.receive_json(timeout=10))["body"] == "Hello"
