@@ -1,6 +1,7 @@
 # Two stages: pip is left behind in the first, so the image has Python, what the gateway runs on, and the gateway.
 FROM python:3.11.14-slim-bookworm AS packages
-COPY requirements.txt .
+WORKDIR /build
+COPY requirements.txt ./
 RUN python -m venv --without-pip /venv \
     && pip --python /venv/bin/python install --no-cache-dir --only-binary :all: -r requirements.txt
 

@@ -18,6 +18,7 @@ check: .venv/.dev tests/widget/node_modules/.made  ## lint, formatting, types, l
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
+	.venv/bin/hadolint Dockerfile
 	@# From standard input, because node takes a .js file's name for CommonJS and then misses errors in a module.
 	@for file in web_client/*.js switchboard_operator/demo/playground/*.js; do \
 		[ -e "$$file" ] || continue; \

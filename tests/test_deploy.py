@@ -421,6 +421,27 @@ def test_every_label_that_is_asked_for_exists() -> None:
     assert {"job", "outcome"} <= {*matched, *grouped} <= labels()
 
 
+def labels_of(name: str) -> set[str]:
+    """Return the labels that samples called *name* have besides those of Prometheus itself."""
+    base = re.sub(r"_(bucket|count|sum|total)$", "", name)
+    [metric] = [
+        metric for metric in vars(Metrics("test")).values() if getattr(metric, "_name", "") == base
+    ]
+    return {*metric._labelnames, *(["le"] if name.endswith("_bucket") else [])}
+
+
+def test_every_metric_has_the_labels_that_it_is_asked_by() -> None:
+    found = 0
+    for text in asked():
+        by = [set(re.split(r",\s*", listed)) for listed in re.findall(r"\bby \(([^)]*)\)", text)]
+        for name, matchers in re.findall(r"(switchboard_(?!build_info)\w+)(?:\{([^}]*)\})?", text):
+            matched = set(re.findall(r"(\w+)[=!]~?\"", matchers))
+            assert {*matched, *set().union(*by)} - {"job", "instance"} <= labels_of(name), text
+            found += 1
+
+    assert found > 30
+
+
 def test_rates_are_of_what_only_grows_and_nothing_else_is_added_up_over_time() -> None:
     for text in asked():
         for name in re.findall(r"(?:rate|increase)\((switchboard_\w+)", text):
