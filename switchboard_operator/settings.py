@@ -61,8 +61,8 @@ class Settings:
     switchboard_secret_key: tuple[str, ...] = _variable(
         secrets,
         "change-me-to-a-long-random-text",
-        "Encrypts session cookies. Several, separated by commas, while rotating: all decrypt, the"
-        " first encrypts.",
+        "Encrypts session cookies and tokens. Several, separated by commas, while rotating: all"
+        " decrypt, the first encrypts.",
         secret=True,
     )
     rediscloud_url: str = _variable(

@@ -3,7 +3,8 @@
 import pytest
 from playwright.async_api import ViewportSize, expect
 
-from tests.switchboards import Switchboard
+from tests.redis_server import free_port
+from tests.switchboards import Switchboard, switchboard
 from tests.widget.conftest import Arrive
 from tests.widget.test_accessibility import AXE, RUN_AXE, TAGS
 
@@ -29,6 +30,21 @@ async def test_the_index_can_be_read_without_scripts(
     assert await visitor.page.evaluate(OVERFLOW) == 0
     style = "getComputedStyle(document.querySelector('dl')).display"
     assert await visitor.page.evaluate(style) == "grid"  # the policy lets its own style in
+
+
+async def test_the_index_fits_a_phone_also_when_neither_redis_nor_concierge_is_there(
+    arrive: Arrive,
+) -> None:
+    visitor = await arrive(viewport=SCREENS["phone"], color_scheme="dark")
+    nobody = f"127.0.0.1:{free_port()}"
+
+    async with switchboard(f"http://{nobody}", None, REDISCLOUD_URL=f"redis://{nobody}") as amiss:
+        await visitor.page.goto(amiss.url)
+
+        await expect(visitor.page.get_by_text("Redis is missed.")).to_be_in_viewport()
+        await expect(visitor.page.get_by_text("unavailable")).to_be_in_viewport()
+        await expect(visitor.page.get_by_role("link", name="Open the chat")).to_be_in_viewport()
+        assert await visitor.page.evaluate(OVERFLOW) == 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
