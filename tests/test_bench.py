@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import struct
 import sys
@@ -19,11 +20,13 @@ import pytest
 from aiohttp import web
 
 from benchmarks.bench.bot import addressees, write_requests
-from benchmarks.bench.figures import Tally, median_of_ratios, percentile
+from benchmarks.bench.contenders import UNMEASURED
+from benchmarks.bench.figures import Tally, median_of_ratios, percentile, share_of_ratios
 from benchmarks.bench.load import Events, Plan, Received, Sent, build, load
 from benchmarks.bench.rounds import latencies_of, tally_of
+from tests.fakes import FakeConcierge
 from tests.raw import hang_up
-from tests.switchboards import ROOT
+from tests.switchboards import ROOT, SESSION, switchboard_process, variables
 
 Sockets = dict[str, web.WebSocketResponse]
 Deliver = Callable[[Sockets, dict[str, Any]], Awaitable[None]]
@@ -90,6 +93,13 @@ class TestFigures:
         ratio = median_of_ratios([1.0, 2.0, 30.0], [1.0, 4.0, 10.0])
 
         assert ratio == 1.0
+
+    def test_a_ratio_is_one_that_so_many_rounds_do_not_exceed(self) -> None:
+        ours, theirs = [4.0, 1.0, 3.0, 2.0], [2.0, 1.0, 1.0, 1.0]
+
+        found = [share_of_ratios(ours, theirs, share) for share in (0.25, 0.75)]
+
+        assert found == [1.0, 2.0]
 
     def test_a_round_in_which_the_peer_did_nothing_has_no_ratio(self) -> None:
         assert median_of_ratios([1.0, 5.0], [0.0, 1.0]) == 5.0
@@ -365,6 +375,41 @@ class TestGenerator:
         behind = TALKING.window * TALKING.sockets
         for message in range(behind, TALKING.messages):
             assert events.sent[message].due >= came[message - behind]
+
+
+@pytest.mark.slow
+async def test_the_unmeasured_peer_is_the_gateway_without_a_metric(
+    concierge: FakeConcierge,
+) -> None:
+    async with switchboard_process(variables(concierge.url), UNMEASURED.command) as board:
+        user = await board.connect()
+        await user.send_json({"message": "hello"})
+        await concierge.has_accepted(1)
+        answer = await board.postback({"to": SESSION, "body": "hello"})
+        got = await user.receive_json(timeout=10)
+        token = {"Authorization": "Bearer the scraper's token"}
+        status, metrics = await board.get("/metrics", headers=token)
+
+    assert answer.status == 204
+    assert got["body"] == "hello"
+    assert (status, metrics) == (200, "")
+
+
+@pytest.mark.slow
+async def test_what_metrics_cost_is_told_below_the_table() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.bench", "--quick", "saturation",
+        "--servers", "ours,ours-unmeasured",
+        cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+
+    output, _ = await process.communicate()
+
+    assert process.returncode == 0, output.decode()
+    line = (
+        r"^With metrics, of what it is without: messages/s \d\.\d{3} \(half of .*\), CPU \d\.\d{3} "
+    )
+    assert re.search(line, output.decode(), re.MULTILINE)
 
 
 @pytest.mark.slow

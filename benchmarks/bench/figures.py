@@ -56,5 +56,14 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def median_of_ratios(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """Return the median of the rounds' ratios of *ours* to *theirs*; NaN if there is none."""
-    ratios = [one / other for one, other in zip(ours, theirs, strict=True) if other]
+    ratios = _ratios(ours, theirs)
     return median(ratios) if ratios else float("nan")
+
+
+def share_of_ratios(ours: Sequence[float], theirs: Sequence[float], share: float) -> float:
+    """Return the ratio of *ours* to *theirs* that *share* of the rounds do not exceed, or NaN."""
+    return percentile(_ratios(ours, theirs), share)
+
+
+def _ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    return [one / other for one, other in zip(ours, theirs, strict=True) if other]

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from benchmarks.bench.contenders import Contender
 from benchmarks.bench.lab import Lab
 from benchmarks.bench.messages import in_turns, posting
 from benchmarks.bench.report import Report, Results, Row, middle, ratio, shares
-from benchmarks.bench.servers import Contender, sides
+from benchmarks.bench.servers import sides
 
 RATE = 1000  # postbacks a second
 

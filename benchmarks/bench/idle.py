@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from benchmarks.bench.contenders import Contender
 from benchmarks.bench.lab import Lab
 from benchmarks.bench.load import Load, Plan
 from benchmarks.bench.processes import cpu_seconds, resident
 from benchmarks.bench.report import PEER, Report, Row
 from benchmarks.bench.rounds import prepared
-from benchmarks.bench.servers import Contender, Side, sides
+from benchmarks.bench.servers import Side, sides
 
 
 @dataclass(frozen=True)

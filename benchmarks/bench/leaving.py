@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 
+from benchmarks.bench.contenders import Contender
 from benchmarks.bench.lab import Lab
 from benchmarks.bench.load import Plan
 from benchmarks.bench.report import Report, Row
 from benchmarks.bench.rounds import prepared
-from benchmarks.bench.servers import STOPPING, Contender, Side, sides
+from benchmarks.bench.servers import STOPPING, Side, sides
 
 
 async def leaving(lab: Lab, contenders: Sequence[Contender], report: Report) -> None:

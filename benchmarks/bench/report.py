@@ -8,10 +8,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.bench.figures import Tally, median_of_ratios
+from benchmarks.bench.figures import Tally, median_of_ratios, share_of_ratios
 from benchmarks.bench.rounds import Round
 
 PEER = "node"  # what ratios are to
+MEASURED, UNMEASURED = "ours", "ours-unmeasured"  # whose ratio is what metrics cost
 BUSY = 0.7  # share of its core from which on the load generator may be the bottleneck
 
 Row = Sequence[tuple[str, str]]  # a column's title, and what is in it
@@ -28,6 +29,8 @@ class Report:
     def rounds(self, title: str, results: Results, row: Callable[[str, Results], Row]) -> None:
         """Take the rounds of each contender, run in turns; *row* makes one of the table's rows."""
         print_table(title, [row(name, results) for name in results])
+        if {MEASURED, UNMEASURED} <= results.keys():
+            print(cost_of_metrics(results))
         for name, rounds in results.items():
             kept = [asdict(one) for one in rounds]
             self.records.append({"title": title, "server": name, "rounds": kept})
@@ -78,6 +81,19 @@ def carried(name: str, results: Results) -> Row:
         ("refused", str(sum(one.refused for one in rounds))),
         *((what, str(count)) for what, count in asdict(tally).items()),
     ]
+
+
+def cost_of_metrics(results: Results) -> str:
+    """Return a line on how the gateway compares with itself without metrics, and how surely."""
+    told = []
+    for what, figure in (("messages/s", "rate"), ("CPU", "cpu")):
+        with_them, without = (
+            [getattr(one, figure) for one in results[who]] for who in (MEASURED, UNMEASURED)
+        )
+        low, high = (share_of_ratios(with_them, without, share) for share in (0.25, 0.75))
+        middling = median_of_ratios(with_them, without)
+        told.append(f"{what} {middling:.3f} (half of the rounds: {low:.3f} to {high:.3f})")
+    return f"With metrics, of what it is without: {', '.join(told)}"
 
 
 def shares(rounds: Sequence[Round]) -> Row:

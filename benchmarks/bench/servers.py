@@ -1,51 +1,23 @@
-"""The servers that are compared, each a process on the core for servers."""
+"""The servers that are compared at work, each a process on the core for servers."""
 
 import asyncio
 import re
-import shutil
-import sys
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 
+from benchmarks.bench.contenders import Contender
 from benchmarks.bench.lab import Lab
 from benchmarks.bench.processes import on_core
 from tests.redis_server import free_port, redis_server
 from tests.switchboards import ROOT, variables
 
 LAG = re.compile(r"^switchboard_event_loop_lag_seconds (\S+)$", re.MULTILINE)
-PEERS = ROOT / "benchmarks" / "peers"
 STARTING = 30.0  # seconds
 STOPPING = 25.0  # seconds; ours promises 20
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A kind of server."""
-
-    name: str
-    command: Sequence[str]
-    arrays: bool = False  # whether it takes several postbacks in one request
-    variables: Mapping[str, str] = field(default_factory=dict)
-
-
-OURS = Contender(
-    "ours",
-    (sys.executable, "-m", "switchboard_operator"),
-    arrays=True,
-    # The limiter is at work, but what it lets pass is not what is measured.
-    variables={"RATE_LIMIT": "100000", "DRAIN_SECONDS": "1", "LOG_LEVEL": "info"},
-)
-NODE = Contender(
-    "node",
-    (shutil.which("node") or "node", str(PEERS / "node" / "server.js")),
-    variables={"NODE_ENV": "production"},
-)
-PLAIN = Contender("plain", (sys.executable, str(PEERS / "plain_aiohttp.py")))
-CONTENDERS = {contender.name: contender for contender in (OURS, NODE, PLAIN)}
 
 
 @dataclass(frozen=True)
