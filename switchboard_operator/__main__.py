@@ -65,9 +65,7 @@ def check(environment: Environment, _options: Namespace) -> int:
     settings = Settings.read(environment)
     switch_on(settings)
     print("ok    Configuration  has no errors", flush=True)
-    found = asyncio.run(findings(settings, Limits()))
-    print(*found, sep="\n")
-    return 0 if all(finding.well for finding in found) else EXIT_FAILED
+    return asyncio.run(_check(settings))
 
 
 def send(environment: Environment, options: Namespace) -> int:
@@ -117,16 +115,22 @@ async def _demonstrate(environment: Environment) -> Never:
     _exit()
 
 
-def _exit() -> Never:
+async def _check(settings: Settings) -> Never:
+    found = await findings(settings, Limits())
+    print(*found, sep="\n")
+    _exit(0 if all(finding.well for finding in found) else EXIT_FAILED)
+
+
+def _exit(code: int = 0) -> Never:
     """
-    End at once, with 0: everything is closed.
+    End at once, with *code*: everything is closed.
 
     An ordinary exit would wait for look-ups of names that hang in threads, and one more signal
     while the interpreter winds up would make the exit code another one.
     """
     logging.shutdown()
     sys.stdout.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 def _stop_signal() -> asyncio.Event:

@@ -1,17 +1,12 @@
 """Try what the configuration names, and say of each what answered or what to mend."""
 
 import asyncio
-import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from socket import gaierror
 from time import monotonic
 
-from redis.exceptions import AuthenticationError, InvalidResponse, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-
-from switchboard_operator import banner, signatures
+from switchboard_operator import banner, diagnosis, signatures
 from switchboard_operator.broker import trial
 from switchboard_operator.broker.link import LINK_ERRORS
 from switchboard_operator.broker.linker import linker
@@ -21,32 +16,6 @@ from switchboard_operator.limits import Limits
 from switchboard_operator.metrics import Metrics
 from switchboard_operator.settings import Settings, variables
 from switchboard_operator.signatures import SignedRequest
-
-_AUTHENTICATION = frozenset(("NOAUTH", "WRONGPASS", "NOPERM"))
-_REDIS_FAULTS = (
-    (gaierror, "has a name that can't be looked up; mend REDISCLOUD_URL"),
-    (
-        ssl.SSLCertVerificationError,
-        "shows a certificate that is not trusted; name its issuer in SSL_CERT_FILE, or set"
-        " REDIS_TLS_VERIFY=0",
-    ),
-    (
-        (ssl.SSLError, InvalidResponse),
-        "talks otherwise; should REDISCLOUD_URL begin with redis:// or rediss://?",
-    ),
-    (ConnectionRefusedError, "refuses connections; start it, or mend REDISCLOUD_URL"),
-    (AuthenticationError, "refuses user and password; mend them in REDISCLOUD_URL"),
-    (
-        (TimeoutError, RedisTimeoutError),
-        "does not answer in time; is it reachable from here, and is rediss:// right?",
-    ),
-)
-_CONCIERGE_FAULTS = {
-    "connect": "can't be connected to; start it, or mend CONCIERGE_URL",
-    "timeout": "does not answer in time; is it at CONCIERGE_URL, and well?",
-    "link_lost": "does not answer in HTTP; is CONCIERGE_URL its address?",
-    "empty": "answers, but with no version; is CONCIERGE_URL its address?",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +45,7 @@ async def _redis(settings: Settings, limits: Limits) -> Finding:
     try:
         answer = await trial.ask(open_link, limits.probe_answer)
     except LINK_ERRORS as exc:
-        return Finding("Redis", False, f"{where} {_redis_fault(exc)}")
+        return Finding("Redis", False, f"{where} {diagnosis.of_redis(exc)}")
     told = f"{where} is {answer.version}; a probe came back in {1000 * answer.seconds:.1f} ms"
     return Finding("Redis", True, told)
 
@@ -88,7 +57,7 @@ async def _concierge(settings: Settings, limits: Limits) -> Finding:
         try:
             version = await concierge.ask_version()
         except ConciergeError as exc:
-            return Finding("Concierge", False, f"{url} {_concierge_fault(exc)}")
+            return Finding("Concierge", False, f"{url} {diagnosis.of_concierge(exc)}")
     told = f"{url} is {version!r}; it answered in {1000 * (monotonic() - began):.1f} ms"
     return Finding("Concierge", True, told)
 
@@ -113,38 +82,3 @@ def _refused(keys: tuple[str, ...]) -> Iterator[tuple[int, SignatureError]]:
             signatures.verify(SignedRequest("POST", "/", tuple(headers.items()), body), keys, now)
         except SignatureError as exc:
             yield number, exc
-
-
-def _redis_fault(error: Exception) -> str:
-    """Say what is wrong, in words of ours: an error's own may quote the URL and its password."""
-    known = next(filter(None, map(_known_redis_fault, _causes(error))), None)
-    return known or f"fails ({type(error).__name__}); is REDISCLOUD_URL the address of a Redis?"
-
-
-def _known_redis_fault(error: BaseException) -> str | None:
-    if isinstance(error, ResponseError):
-        return _refusal(str(error).partition(" ")[0])
-    return next((words for kinds, words in _REDIS_FAULTS if isinstance(error, kinds)), None)
-
-
-def _refusal(code: str) -> str:
-    """Say what Redis means by *code*, the first word of its error."""
-    if code in _AUTHENTICATION:
-        return f"lets us do too little ({code}); mend user and password in REDISCLOUD_URL"
-    if code == "READONLY":
-        return "is a replica (READONLY); name the master in REDISCLOUD_URL"
-    return f"refuses ({code}); look into its log, and at the database's number in REDISCLOUD_URL"
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Go from the innermost cause of *error*, which knows best, to itself."""
-    inner = error.__cause__ or error.__context__
-    if inner is not None:
-        yield from _causes(inner)
-    yield error
-
-
-def _concierge_fault(error: ConciergeError) -> str:
-    return _CONCIERGE_FAULTS.get(error.kind) or (
-        f"answers {error.kind.replace('_', ' ')} to GET /version; is CONCIERGE_URL its address?"
-    )
