@@ -11,6 +11,8 @@ def text(url: str, settings: Settings) -> str:
     lines = [
         f"Switchboard Operator {__version__}",
         f"  Chat       {url}/chat",
+        f"  Status     {url}/",
+        *_embedding(url),
         f"  Concierge  {settings.concierge_url}",
         f"  Broker     {broker(settings)}",
     ]
@@ -19,6 +21,15 @@ def text(url: str, settings: Settings) -> str:
     if settings.rediscloud_url.startswith("rediss:") and not settings.redis_tls_verify:
         lines.append("  Warning    the certificate of Redis is not verified (REDIS_TLS_VERIFY=0)")
     return "\n".join(lines)
+
+
+def _embedding(url: str) -> list[str]:
+    """Return the tags that put the chat on a page; from elsewhere its address is another one."""
+    socket = url.replace("http", "ws", 1)
+    return [
+        f'  Embed      <script type="module" src="{url}/widget/switchboard-chat.js"></script>',
+        f'             <switchboard-chat src="{socket}/"></switchboard-chat>',
+    ]
 
 
 def broker(settings: Settings) -> str:

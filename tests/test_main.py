@@ -19,7 +19,7 @@ from switchboard_operator import __version__
 from switchboard_operator.settings import variables
 from tests.command_line import COMMAND, NOWHERE, run
 from tests.fakes import FakeConcierge
-from tests.switchboards import ROOT, SESSION, switchboard_process
+from tests.switchboards import ROOT, SESSION, eventually, switchboard_process
 from tests.switchboards import variables as usable
 
 pytestmark = pytest.mark.slow  # each starts processes
@@ -162,6 +162,46 @@ async def test_every_help_has_an_example_and_all_exit_codes(
         line[2] for line in ended.output[ended.output.index("exit codes:") :] if line[2] != " "
     ]
     assert codes[1:] == ["0", "1", "2"]
+
+
+async def examples(folder: Path, *command: str) -> list[str]:
+    """Return the command lines that a help shows and that need nothing filled in."""
+    shown = (await run(*command, "--help", cwd=folder)).output
+    found = [re.match(r"  ((?:[A-Z_]+=\S+ )*python -m [^A-Z]*?)(?:  |$)", line) for line in shown]
+    return [each[1].strip() for each in found if each is not None]
+
+
+@pytest.mark.parametrize("command", [(), ("run",), ("demo",), ("check",)], ids=str)
+async def test_the_examples_of_a_help_do_what_it_says(
+    tmp_path: Path, concierge: FakeConcierge, command: Sequence[str]
+) -> None:
+    environment = usable(concierge.url) | on_a_platform()
+    lines = [line for line in await examples(tmp_path, *command) if "send" not in line]
+
+    assert lines
+    for line in lines:
+        # A free port, and no shell in between which would get the signal that is for us.
+        last = re.sub("PORT=8000", "PORT=0", line).rpartition("&& ")
+        script = f"{last[0]}{last[1]}exec env {last[2]}"
+        if line.endswith("check"):
+            shell = await asyncio.create_subprocess_exec(
+                "sh", "-c", script, env=environment | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path
+            )
+            assert await shell.wait() == 0
+            continue
+        async with switchboard_process(environment, ("sh", "-c", script), tmp_path) as board:
+            assert (await board.get("/live"))[0] == 200
+
+
+async def test_what_the_banner_has_a_page_embed_is_there(tmp_path: Path) -> None:
+    async with switchboard_process(usable(NOWHERE), COMMAND, tmp_path) as board:
+        await eventually(lambda: any("</switchboard-chat>" in line for line in board.output))
+        script, socket = re.findall(r'src="(.*?)"', "\n".join(board.output))
+
+        async with board.client.get(script) as response, board.client.ws_connect(socket) as user:
+            assert response.status == 200
+            assert response.content_type == "text/javascript"
+            assert not user.closed
 
 
 async def test_version_is_the_packages(tmp_path: Path) -> None:

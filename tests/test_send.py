@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
+import re
 import shlex
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -18,17 +21,20 @@ from tests.command_line import Ended, run
 from tests.fakes import SECRET, FakeConcierge
 from tests.redis_server import redis_server
 from tests.session_api import running
-from tests.switchboards import SESSION, Switchboard, eventually
+from tests.switchboards import ROOT, SESSION, Switchboard, eventually
 
 pytestmark = pytest.mark.slow  # each starts a process
 
 NASTY = """It's "so" $HOME `x` \\ é🐶\n@ !! %s {} ' --url"""
 
 
+def port_of(url: str) -> str:
+    return url.rpartition(":")[2]
+
+
 async def sent(url: str, folder: Path, *arguments: str, secret: str = SECRET) -> Ended:
     """Send to *url* from a process that knows the key and the port, and nothing else."""
-    port = url.rpartition(":")[2]
-    environment = {"CONCIERGE_POSTBACK_SECRET_KEY": secret, "SWITCHBOARD_PORT": port}
+    environment = {"CONCIERGE_POSTBACK_SECRET_KEY": secret, "SWITCHBOARD_PORT": port_of(url)}
     ended = await run("send", *arguments, cwd=folder, environment=environment)
     assert secret not in "\n".join(ended.output + ended.errors)
     return ended
@@ -58,7 +64,7 @@ async def without_redis(concierge: FakeConcierge, limits: Limits) -> AsyncIterat
 # What the user gets
 
 
-@pytest.mark.parametrize(
+every_kind = pytest.mark.parametrize(
     ("arguments", "more"),
     [
         pytest.param(["Hello"], {"body": "Hello"}, id="text"),
@@ -67,6 +73,20 @@ async def without_redis(concierge: FakeConcierge, limits: Limits) -> AsyncIterat
             ["A cat", "--image", "https://example.com/cat.png"],
             {"body": "A cat", "type": "image", "media_url": "https://example.com/cat.png"},
             id="image",
+        ),
+        pytest.param(
+            [NASTY, "--image", NASTY],
+            {"body": NASTY, "type": "image", "media_url": NASTY},
+            id="any image",
+        ),
+        pytest.param(
+            [NASTY, "--button", f"{NASTY}={NASTY}"],
+            {
+                "body": NASTY,
+                "type": "button",
+                "buttons": [{"type": "payload", "text": NASTY, "payload": NASTY}],
+            },
+            id="any button",
         ),
         pytest.param(
             ["Sure?", "--button", 'Yes={"a": [1, 2.5, "=é"]}', "--link", "Why=https://x.y/?a=b",
@@ -89,6 +109,9 @@ async def without_redis(concierge: FakeConcierge, limits: Limits) -> AsyncIterat
         ),
     ],
 )  # fmt: skip
+
+
+@every_kind
 async def test_the_user_gets_what_was_asked_for(
     board: Switchboard, tmp_path: Path, arguments: list[str], more: dict[str, Any]
 ) -> None:
@@ -265,22 +288,34 @@ async def test_what_it_prints_sends_the_same(board: Switchboard, tmp_path: Path,
     assert (await user.receive_str(timeout=10)) == body
 
 
-@pytest.mark.parametrize("text", ["Hello", NASTY], ids=["plain", "nasty"])
-async def test_a_shell_runs_what_it_prints(board: Switchboard, tmp_path: Path, text: str) -> None:
+@every_kind
+async def test_a_shell_runs_what_it_prints(
+    board: Switchboard, tmp_path: Path, arguments: list[str], more: dict[str, Any]
+) -> None:
     user = await board.connect()
-    ended = await sent(board.url, tmp_path, "--to", SESSION, text, "--print")
+    ended = await sent(board.url, tmp_path, "--to", SESSION, *arguments, "--print")
 
+    code, output = await in_a_shell("\n".join(ended.output), tmp_path)
+
+    assert code == 0
+    assert output.startswith("HTTP/1.1 204 ")
+    assert await user.receive_json(timeout=10) == {"to": SESSION, "from": "bot", **more}
+
+
+async def in_a_shell(script: str, folder: Path, **environment: str) -> tuple[int | None, str]:
+    """Have a shell run *script*; return its exit code and what it printed."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     shell = await asyncio.create_subprocess_exec(
         "sh",
         "-c",
-        "\n".join(ended.output),
+        script,
+        cwd=folder,
+        env={"PATH": path, "PYTHONPATH": str(ROOT), **environment},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
     output, _ = await shell.communicate()
-
-    assert output.startswith(b"HTTP/1.1 204 ")
-    assert (await user.receive_json(timeout=10))["body"] == text
+    return shell.returncode, output.decode()
 
 
 # The command line
@@ -292,6 +327,30 @@ async def test_without_the_key_that_is_told_and_nothing_else_is_needed(tmp_path:
     assert (ended.code, ended.output) == (2, [])
     [_, line] = ended.errors
     assert line.startswith("  CONCIERGE_POSTBACK_SECRET_KEY: is required; for example ")
+
+
+async def test_the_examples_of_its_help_send_what_they_say(
+    board: Switchboard, tmp_path: Path
+) -> None:
+    shown = (await run("send", "--help", cwd=tmp_path)).output
+    examples = [line.strip() for line in shown if line.startswith("  send --to ID ")]
+    environment = {"CONCIERGE_POSTBACK_SECRET_KEY": SECRET, "SWITCHBOARD_PORT": port_of(board.url)}
+
+    assert len(examples) >= 6
+    for number, example in enumerate(examples):
+        session = f"{SESSION}.{number}"  # not one, to whom the same within a second is sent once
+        user = await board.connect(session)
+        line = example.replace(" ID ", f" {session} ").replace(
+            "https://chat.example.com", board.url
+        )
+        script = f"python -m switchboard_operator {line}"
+        code, output = await in_a_shell(script, tmp_path, **environment)
+        assert (code, "204" in output) == (0, True), example
+        said = await user.receive_json(timeout=10)
+        assert f'"{said["body"]}"' in example
+        assert said.get("media_url", "") in example
+        labels = [button["text"] for button in said.get("buttons", [])]
+        assert labels == re.findall(r"--(?:button|link) \"?(.*?)=", example)
 
 
 @pytest.mark.parametrize(
