@@ -2,9 +2,7 @@
 
 import asyncio
 import gc
-import logging
 import os
-import signal
 import sys
 from argparse import Namespace
 from collections.abc import Coroutine, Mapping
@@ -22,6 +20,7 @@ from switchboard_operator.demo.concierge import LOOPBACK
 from switchboard_operator.errors import AddressUnavailable, SettingsError, Unreachable
 from switchboard_operator.limits import Limits
 from switchboard_operator.observability import Observers, switch_on
+from switchboard_operator.process import end, let_nobody_read, stop_signal
 from switchboard_operator.send import as_curl, content, post, prepare
 from switchboard_operator.settings import Settings, read_some
 
@@ -43,6 +42,9 @@ def main() -> int:
         return EXIT_BAD_SETTINGS
     except (AddressUnavailable, Unreachable) as exc:
         print(exc, file=sys.stderr)
+        return EXIT_FAILED
+    except BrokenPipeError:
+        let_nobody_read()
         return EXIT_FAILED
     return code
 
@@ -76,10 +78,10 @@ def send(environment: Environment, options: Namespace) -> int:
     secret = values["concierge_postback_secret_key"][0]
     prepared = prepare(said, url, secret, datetime.now(UTC))
     if options.only_print:
-        print(as_curl(prepared))
+        print(as_curl(prepared), flush=True)
         return 0
     answer = asyncio.run(post(prepared))
-    print(answer.told)
+    print(answer.told, flush=True)
     return 0 if answer.taken else EXIT_FAILED
 
 
@@ -93,17 +95,17 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
 
 
 async def _serve(settings: Settings, observers: Observers) -> Never:
-    stop = _stop_signal()
+    stop = stop_signal()
     app = create_app(settings, tracer=observers.tracer)
     async with serving(app, settings.switchboard_host, settings.switchboard_port) as url:
         print(banner.text(url, settings), flush=True)
         await stop.wait()
     observers.flush()
-    _exit()
+    end()
 
 
 async def _demonstrate(environment: Environment) -> Never:
-    stop = _stop_signal()
+    stop = stop_signal()
     async with DemoConcierge().serving() as concierge:
         settings = Settings.read({**environment, **demo_variables(concierge)})
         logs.configure(settings.log_level, settings.log_format)
@@ -112,33 +114,13 @@ async def _demonstrate(environment: Environment) -> Never:
             concierge.answer_to(url)
             print(banner.text(url, settings), flush=True)
             await stop.wait()
-    _exit()
+    end()
 
 
 async def _check(settings: Settings) -> Never:
     found = await findings(settings, Limits())
     print(*found, sep="\n")
-    _exit(0 if all(finding.well for finding in found) else EXIT_FAILED)
-
-
-def _exit(code: int = 0) -> Never:
-    """
-    End at once, with *code*: everything is closed.
-
-    An ordinary exit would wait for look-ups of names that hang in threads, and one more signal
-    while the interpreter winds up would make the exit code another one.
-    """
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(code)
-
-
-def _stop_signal() -> asyncio.Event:
-    """Return what SIGTERM and SIGINT set, however often they come."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
+    end(0 if all(finding.well for finding in found) else EXIT_FAILED)
 
 
 def _dotenv() -> dict[str, str]:

@@ -204,6 +204,27 @@ async def test_what_the_banner_has_a_page_embed_is_there(tmp_path: Path) -> None
             assert not user.closed
 
 
+@pytest.mark.parametrize("command", ["check", "send --to ID Hello --print"])
+async def test_where_nobody_reads_what_it_prints_it_ends_without_a_word(
+    tmp_path: Path, concierge: FakeConcierge, command: str
+) -> None:
+    unread, written = os.pipe()
+    os.close(unread)
+
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *command.split(),
+        env=usable(concierge.url) | on_a_platform() | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        stdout=written,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(written)
+    _, errors = await process.communicate()
+
+    assert (process.returncode, errors) == (1, b"")
+
+
 async def test_version_is_the_packages(tmp_path: Path) -> None:
     ended = await run("--version", cwd=tmp_path)
 
