@@ -52,7 +52,8 @@ class Metrics:
         self.deliveries = counter(
             "deliveries", "Postbacks put on a socket's line, and those that expired before.", "how"
         )
-        self.postbacks_confirmed, self.delivered_live = self._tallies = (
+        self.messages_accepted, self.postbacks_confirmed, self.delivered_live = self._tallies = (
+            Tally(self.user_messages.labels("accepted")),
             Tally(self.postbacks.labels("confirmed")),
             Tally(self.deliveries.labels("live")),
         )
