@@ -83,7 +83,9 @@ async def in_turns(lab: Lab, running: Sequence[Side], plan: Plan) -> dict[str, l
     }
     for one in measuring.values():
         await one.warm_up()
+    turns = list(measuring.values())
     for _ in range(lab.scale.rounds):
-        for one in measuring.values():
+        for one in turns:
             await one.run()
+        turns.reverse()  # nobody comes always after the same one
     return {name: one.rounds for name, one in measuring.items()}
