@@ -18,6 +18,7 @@ from switchboard_operator.check import findings
 from switchboard_operator.demo import PLAYGROUND, DemoConcierge, demo_variables
 from switchboard_operator.demo.concierge import LOOPBACK
 from switchboard_operator.errors import AddressUnavailable, SettingsError, Unreachable
+from switchboard_operator.first_look import first_look
 from switchboard_operator.limits import Limits
 from switchboard_operator.observability import Observers, switch_on
 from switchboard_operator.process import end, let_nobody_read, stop_signal
@@ -98,7 +99,7 @@ async def _serve(settings: Settings, observers: Observers) -> Never:
     stop = stop_signal()
     app = create_app(settings, tracer=observers.tracer)
     async with serving(app, settings.switchboard_host, settings.switchboard_port) as url:
-        print(banner.text(url, settings), flush=True)
+        print(banner.text(url, settings, await first_look(app)), flush=True)
         await stop.wait()
     observers.flush()
     end()
@@ -112,7 +113,7 @@ async def _demonstrate(environment: Environment) -> Never:
         app = create_app(settings, folder=PLAYGROUND)
         async with serving(app, settings.switchboard_host, settings.switchboard_port) as url:
             concierge.answer_to(url)
-            print(banner.text(url, settings), flush=True)
+            print(banner.text(url, settings, await first_look(app)), flush=True)
             await stop.wait()
     end()
 

@@ -3,18 +3,20 @@
 from urllib.parse import urlsplit
 
 from switchboard_operator import __version__
+from switchboard_operator.first_look import FirstLook
 from switchboard_operator.settings import Settings
 
 
-def text(url: str, settings: Settings) -> str:
+def text(url: str, settings: Settings, look: FirstLook) -> str:
     """Return the banner of a process at *url*; the chat's address is the first URL in it."""
+    concierge = "gives no version" if look.concierge is None else f"version {look.concierge}"
     lines = [
         f"Switchboard Operator {__version__}",
         f"  Chat       {url}/chat",
         f"  Status     {url}/",
         *_embedding(url),
-        f"  Concierge  {settings.concierge_url}",
-        f"  Broker     {broker(settings)}",
+        f"  Concierge  {settings.concierge_url} ({concierge})",
+        f"  Broker     {broker(settings)}{_state(settings, look)}",
     ]
     if settings.allowed_origins == {"*"}:
         lines.append("  Note       any web origin may connect (ALLOWED_ORIGINS)")
@@ -38,3 +40,9 @@ def broker(settings: Settings) -> str:
         return "memory: this process is the only one (REDISCLOUD_URL)"
     address = urlsplit(settings.rediscloud_url)  # without user and password
     return f"Redis at {address.hostname}:{address.port or 6379}"
+
+
+def _state(settings: Settings, look: FirstLook) -> str:
+    if not settings.rediscloud_url:
+        return ""
+    return " (is there)" if look.redis else " (does not answer yet)"

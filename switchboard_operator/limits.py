@@ -77,6 +77,8 @@ class Limits:
     probe_answer: float = 4.0  # a probe not heard for so long means that we are deaf
     log_interval: float = 60.0  # the same trouble is logged at most so often
 
+    first_look: float = 0.5  # the banner waits so long for Redis and the Concierge
+
     # HTTP
     doorstep_bytes: int = 64 * KIB  # a longer body goes through aiohttp; 0: so does everything
     doorstep_patience: float = 1.0  # what has not all arrived by then goes through aiohttp

@@ -1,26 +1,50 @@
 """The banner: what somebody who has just started it wants to know."""
 
+import asyncio
 import re
+import socket
 
 import pytest
 
 from switchboard_operator import __version__, banner
+from switchboard_operator.first_look import FirstLook, first_look
+from switchboard_operator.limits import Limits
 from switchboard_operator.settings import Settings
-from tests.switchboards import variables
+from tests.fakes import FakeConcierge
+from tests.redis_server import redis_server
+from tests.switchboards import switchboard, variables
 
 URL = "http://127.0.0.1:5555"
 
 
 def shown(**more: str) -> str:
-    return banner.text(URL, Settings.read(variables("http://concierge.example:8080", **more)))
+    return after(FirstLook(), **more)
+
+
+def after(look: FirstLook, **more: str) -> str:
+    return banner.text(URL, Settings.read(variables("http://concierge.example:8080", **more)), look)
 
 
 def test_it_shows_version_concierge_and_what_joins_instances() -> None:
     text = shown(REDISCLOUD_URL="redis://redis.example")
 
     assert text.startswith(f"Switchboard Operator {__version__}\n")
-    assert "\n  Concierge  http://concierge.example:8080\n" in text
-    assert "\n  Broker     Redis at redis.example:6379" in text
+    assert "\n  Concierge  http://concierge.example:8080 (" in text
+    assert "\n  Broker     Redis at redis.example:6379 (" in text
+
+
+@pytest.mark.parametrize(
+    ("look", "concierge", "redis"),
+    [
+        (FirstLook("7.2", redis=True), "version 7.2", "is there"),
+        (FirstLook(), "gives no version", "does not answer yet"),
+    ],
+)
+def test_it_says_who_answers(look: FirstLook, concierge: str, redis: str) -> None:
+    text = after(look, REDISCLOUD_URL="redis://redis.example")
+
+    assert f":8080 ({concierge})\n" in text
+    assert f":6379 ({redis})\n" in text
 
 
 def test_its_first_url_is_the_chats_and_another_one_tells_how_it_is() -> None:
@@ -76,3 +100,24 @@ def test_it_shows_no_secret() -> None:
 
     for secret in ("hunter2", "somebody", *secrets):
         assert secret not in text
+
+
+async def test_a_first_look_finds_out_who_answers(concierge: FakeConcierge) -> None:
+    async with (
+        redis_server() as redis,
+        switchboard(concierge.url, REDISCLOUD_URL=redis.url) as board,
+    ):
+        assert board.app is not None
+        assert await first_look(board.app) == FirstLook("fake 1.0", redis=True)
+
+
+async def test_a_first_look_does_not_wait_for_who_says_nothing() -> None:
+    deaf = socket.create_server(("127.0.0.1", 0))  # it takes connections and answers nothing
+    with deaf:
+        url, limits = f"http://127.0.0.1:{deaf.getsockname()[1]}", Limits(first_look=0.2)
+        async with switchboard(url, limits, REDISCLOUD_URL=url.replace("http", "redis")) as board:
+            assert board.app is not None
+
+            look = await asyncio.wait_for(first_look(board.app), 2)
+
+    assert look == FirstLook(None, redis=False)
