@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.log_guard import PASSED
 from tests.switchboards import ROOT
 
 COMMAND = (sys.executable, "-m", "switchboard_operator")
@@ -26,6 +27,7 @@ async def run(
     *arguments: str, cwd: Path, environment: Mapping[str, str | bytes] | None = None
 ) -> Ended:
     """Run the command line until it ends; it sees these variables and no others of its own."""
+    PASSED.variables(environment or {})
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
         *arguments,
@@ -40,4 +42,8 @@ async def run(
         if process.returncode is None:
             process.kill()
     assert process.returncode is not None
-    return Ended(process.returncode, output.decode().splitlines(), errors.decode().splitlines())
+    ended = Ended(process.returncode, output.decode().splitlines(), errors.decode().splitlines())
+    PASSED.output += ended.errors
+    if "--print" not in arguments:  # which is there to be shown
+        PASSED.output += ended.output
+    return ended

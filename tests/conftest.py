@@ -16,6 +16,7 @@ import uvloop
 
 from switchboard_operator.limits import Limits
 from tests.fakes import FakeConcierge
+from tests.log_guard import no_leak  # noqa: F401 - a fixture of every test
 from tests.raw import RawWebSocket
 from tests.redis_server import RedisServer, redis_server
 from tests.session_api import running

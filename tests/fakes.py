@@ -9,6 +9,8 @@ from typing import Any, Self
 from aiohttp import web
 from msgspec import json
 
+from tests.log_guard import PASSED
+
 SECRET = "shared with the fake Concierge"
 
 
@@ -102,6 +104,8 @@ class FakeConcierge:
 
     async def _incoming(self, request: web.Request) -> web.Response:
         body = await request.read()
+        PASSED.body(body)
+        PASSED.request("", request.headers.items())
         incoming = Incoming(body, tuple(request.headers.items()), request.raw_path)
         await self._record(self.received, incoming)
         status = await self.answer(incoming)

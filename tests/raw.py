@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
+from tests.log_guard import PASSED
+
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 
@@ -67,6 +69,7 @@ class RawWebSocket:
             f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{headers}\r\n".encode()
         )
         response = await reader.readuntil(b"\r\n\r\n")
+        PASSED.raw(response)  # which may set a cookie
         return cls(reader, writer, response)
 
     async def send(self, opcode: int, payload: bytes = b"", *, final: bool = True) -> None:
@@ -76,6 +79,8 @@ class RawWebSocket:
 
     def write(self, opcode: int, payload: bytes = b"", *, final: bool = True) -> None:
         """Send a frame without waiting for anything."""
+        if opcode in {TEXT, BINARY, CLOSE}:
+            PASSED.body(payload)
         if not self.writer.is_closing():  # to uvloop, which raises where asyncio drops
             self.writer.write(frame(opcode, payload, final=final))
 
@@ -87,7 +92,10 @@ class RawWebSocket:
             [size] = struct.unpack("!H", await self.reader.readexactly(2))
         elif size == 127:
             [size] = struct.unpack("!Q", await self.reader.readexactly(8))
-        return first & 0x0F, await self.reader.readexactly(size)
+        payload = await self.reader.readexactly(size)
+        if first & 0x0F == TEXT:
+            PASSED.body(payload)
+        return first & 0x0F, payload
 
     async def close_code(self) -> int:
         """Skip to the Close frame and return its code."""

@@ -22,6 +22,7 @@ from switchboard_operator.app import create_app, serving
 from switchboard_operator.limits import Limits
 from switchboard_operator.settings import Settings
 from tests.fakes import SECRET
+from tests.log_guard import PASSED, NotedWebSocket, noting
 
 ROOT = Path(__file__).parent.parent
 SESSION = "7c1f1f0e-6d0f-4d5c-8a53-2f0c2f6b9a11"
@@ -30,7 +31,7 @@ SECRET_KEY = "the secret of the tests' cookies and tokens"
 
 def variables(concierge_url: str, **more: str) -> dict[str, str]:
     """Return the variables of a switchboard on a free port of loopback."""
-    return {
+    given = {
         "CONCIERGE_URL": concierge_url,
         "CONCIERGE_POSTBACK_SECRET_KEY": SECRET,
         "SWITCHBOARD_SECRET_KEY": SECRET_KEY,
@@ -40,6 +41,8 @@ def variables(concierge_url: str, **more: str) -> dict[str, str]:
         "DRAIN_SECONDS": "0",
         **more,
     }
+    PASSED.variables(given)
+    return given
 
 
 @dataclasses.dataclass
@@ -90,10 +93,15 @@ class Switchboard:
         return float(found[1]) if found else 0.0
 
 
-def client_session() -> aiohttp.ClientSession:
-    """Return a session for any number of sockets, which keeps no cookies."""
-    connector = aiohttp.TCPConnector(limit=0)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+def client_session(**options: Any) -> aiohttp.ClientSession:
+    """Return a session for any number of sockets, which keeps no cookies; what passes is noted."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trace_configs=[noting()],
+        ws_response_class=NotedWebSocket,
+        **options,
+    )
 
 
 async def eventually(what: Callable[[], Awaitable[bool] | bool], pause: float = 0.02) -> None:
@@ -130,10 +138,20 @@ async def switchboard_process(
     command: Sequence[str] = (sys.executable, "-m", "switchboard_operator"),
     cwd: Path = ROOT / "tests",  # where no .env lies
 ) -> AsyncIterator[Switchboard]:
-    """Run a switchboard as a process; it gets SIGTERM in the end unless it has ended before."""
+    """
+    Run a switchboard as a process; it gets SIGTERM in the end unless it has ended before.
+
+    It logs all that can be logged, unless the environment says otherwise.
+    """
+    PASSED.variables(environment)
     process = await asyncio.create_subprocess_exec(
         *command,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "LOG_LEVEL": "debug",
+            **environment,
+        },
         cwd=cwd,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -163,6 +181,7 @@ async def _read_output(board: Switchboard, listening: asyncio.Event) -> None:
     assert board.process.stdout is not None
     async for line in board.process.stdout:
         board.output.append(line.decode().rstrip("\n"))
+        PASSED.output.append(board.output[-1])
         found = re.search(r"(http://\S+)/chat", board.output[-1])
         if found and not board.url:
             board.url = found[1]

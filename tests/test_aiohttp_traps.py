@@ -156,6 +156,7 @@ async def test_a_missed_pong_frees_the_socket_here(
         assert await board.metric("switchboard_connections", wire="classic") == 0
 
 
+@pytest.mark.plants_a_leak
 async def test_the_access_log_shows_query_strings_on_a_plain_server_but_not_here(
     board: Switchboard, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -26,7 +26,14 @@ from switchboard_operator.settings import Settings
 from switchboard_operator.signatures import SignedRequest
 from tests.fakes import SECRET
 from tests.redis_server import free_port
-from tests.switchboards import ROOT, SESSION, Switchboard, eventually, switchboard
+from tests.switchboards import (
+    ROOT,
+    SESSION,
+    Switchboard,
+    client_session,
+    eventually,
+    switchboard,
+)
 
 pytestmark = pytest.mark.slow  # the bot takes its time
 
@@ -216,7 +223,7 @@ async def recorder(demo: DemoConcierge) -> AsyncIterator[Recorder]:
 
 @pytest.fixture
 async def caller(demo: DemoConcierge) -> AsyncIterator[Caller]:
-    async with aiohttp.ClientSession() as client:
+    async with client_session() as client:
         yield Caller(demo, client)
 
 
@@ -317,7 +324,7 @@ async def test_answers_go_on_when_a_switchboard_comes_back(
 
 
 async def test_the_end_does_not_wait_for_answers() -> None:
-    async with DemoConcierge().serving() as demo, aiohttp.ClientSession() as client:
+    async with DemoConcierge().serving() as demo, client_session() as client:
         assert await Caller(demo, client).say("slow") == 204
         began = asyncio.get_running_loop().time()
 

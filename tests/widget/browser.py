@@ -15,9 +15,12 @@ from playwright.async_api import (
     ConsoleMessage,
     Locator,
     Page,
+    WebSocket,
     async_playwright,
     expect,
 )
+
+from tests.log_guard import PASSED
 
 # The same engine without windows starts and renders in half the time.
 CHROMIUM = (
@@ -156,9 +159,18 @@ class Visitor:
         page.on("console", visitor._note_console)
         page.on("pageerror", lambda error: visitor.errors.append(str(error)))
         page.on("dialog", lambda dialog: visitor.errors.append(f"dialog: {dialog.message}"))
-        page.on("request", lambda request: visitor.requests.append(request.url))
-        page.on("websocket", lambda socket: visitor.requests.append(socket.url))
+        page.on("request", lambda request: visitor._note_request(request.url))
+        page.on("websocket", visitor._note_socket)
         return visitor
+
+    def _note_request(self, url: str) -> None:
+        self.requests.append(url)
+        PASSED.request(url)
+
+    def _note_socket(self, socket: WebSocket) -> None:
+        self._note_request(socket.url)
+        socket.on("framesent", PASSED.body)
+        socket.on("framereceived", PASSED.body)
 
     def _note_console(self, message: ConsoleMessage) -> None:
         # That a line is cut is what some tests are about.
