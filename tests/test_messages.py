@@ -159,10 +159,10 @@ def test_max_bytes_bounds_each_postback_and_not_the_array(form: str, spare: int)
     st.binary(max_size=30) | st.text(st.sampled_from('[]{}",:0 \\oa'), max_size=30).map(str.encode)
 )
 def test_no_body_raises_anything_but_a_refusal(body: bytes) -> None:
-    with pytest.raises(PostbackRefused) as refused:
-        parse(body)
-
-    assert refused.value.status == 400
+    try:
+        parse(body)  # which chance may have made a postback
+    except PostbackRefused as refused:
+        assert refused.status == 400  # noqa: PT017 - it need not be raised
 
 
 # From other instances
