@@ -25,9 +25,13 @@ class Aliases:
         """Return the alias of a session, "" of none: who has no key can't tell whose it is."""
         return self._of(session.encode()).hex()[:16] if session else ""
 
-    def of_connection(self, connection: object) -> str:
-        """Return the alias of *connection*, which nothing else has on this instance meanwhile."""
-        return self._of(b"%d" % id(connection)).hex()[:8]
+    def of_connection(self, number: int) -> str:
+        """
+        Return the alias of the connection whose `id()` is *number*, "" if that is 0.
+
+        Nothing else has it on this instance as long as the connection is there.
+        """
+        return self._of(b"%d" % number).hex()[:8] if number else ""
 
     def of_postback(self, session: str, mark: Mark) -> bytes:
         """Return 24 bytes for the postback with the id *mark*, which no other one has."""

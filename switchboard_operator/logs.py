@@ -14,6 +14,9 @@ _REPORTED: Final = frozenset(
 )
 
 
+_FIRST: Final = ("timestamp", "level", "event")  # of every line, for who reads it as it is
+
+
 class Occasions:
     """Tells when the same thing may be logged again, so that a fault or a peer can't flood logs."""
 
@@ -39,8 +42,11 @@ def configure(
     """
     Send every log line of the process to *stream*.
 
-    *level* is a level's name in lower case, *form* one of logfmt, json, console. If a line comes
-    with an exception, that is a bug: *report* is told of it, and of what else the line says.
+    *level* is a level's name in lower case, *form* one of logfmt, json, console, or auto: console
+    if people read along, on a terminal, and logfmt if a collector does.
+
+    If a line comes with an exception, that is a bug: *report* is told of it, and of what else the
+    line says.
     """
     shared: list[Processor] = [
         *([_reporting(report)] if report is not None else []),
@@ -85,11 +91,15 @@ def _reporting(report: Report) -> Processor:
 
 def _renderer(form: str, stream: TextIO) -> list[Processor]:
     if form == "json":
-        return [structlog.processors.JSONRenderer()]
-    if form == "console":
-        return [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
-    order = ["timestamp", "level", "event"]
-    return [_one_line, structlog.processors.LogfmtRenderer(key_order=order, bool_as_flag=False)]
+        return [_first_first, structlog.processors.JSONRenderer()]
+    if form == "console" or (form == "auto" and stream.isatty()):
+        return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False)]
+    logfmt = structlog.processors.LogfmtRenderer(key_order=_FIRST, bool_as_flag=False)
+    return [_one_line, logfmt]
+
+
+def _first_first(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {key: event[key] for key in _FIRST} | dict(event)
 
 
 def _one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -31,7 +31,7 @@ class UserMessage:
 
     `body` is the JSON that the Concierge gets; `key` is the same on every attempt to deliver it:
     the client's `cid`, or one of ours, which nobody else knows (`keyed_here`). `arrived` is the
-    event loop's time in seconds.
+    event loop's time in seconds, `connection` the `id()` of that on which it came, for log lines.
     """
 
     session: str
@@ -39,6 +39,7 @@ class UserMessage:
     body: bytes
     arrived: float
     keyed_here: bool = True
+    connection: int = 0
 
 
 class Postback(msgspec.Struct, frozen=True, gc=False):  # cheaper to make than a dataclass

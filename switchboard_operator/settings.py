@@ -181,10 +181,10 @@ class Settings:
         "info",
     )
     log_format: str = _variable(
-        choice("logfmt", "json", "console"),
-        "logfmt",
-        "How log lines look: logfmt, json or console.",
-        "logfmt",
+        choice("auto", "logfmt", "json", "console"),
+        "auto",
+        "How log lines look: logfmt, json or console; auto is console on a terminal, else logfmt.",
+        "auto",
     )
     sentry_dsn: str = _variable(
         sentry_dsn,

@@ -142,10 +142,17 @@ class Uplink:
         self._metrics.task_failures.inc()
         log.error(
             "uplink worker failed",
-            request_id=message.key,
-            session=self._aliases.of_session(message.session),
+            **self._names(message),
             exc_info=bug,
         )
+
+    def _names(self, message: UserMessage) -> dict[str, str]:
+        """Return what log lines call *message*, who said it, and the socket it came on."""
+        return {
+            "request_id": message.key,
+            "connection": self._aliases.of_connection(message.connection),
+            "session": self._aliases.of_session(message.session),
+        }
 
     async def _work(self, session: str, queue: SessionQueue) -> None:
         """Deliver the messages of one session, one after the other, until none is left."""
@@ -175,12 +182,7 @@ class Uplink:
         if not message.keyed_here and outcome not in self._repeatable:
             self._leases.settle(session, message.key, outcome.value)
         if outcome is not Outcome.ACCEPTED:
-            log.warning(
-                "user message not delivered",
-                request_id=message.key,
-                session=self._aliases.of_session(session),
-                outcome=outcome.value,
-            )
+            log.warning("user message not delivered", **self._names(message), outcome=outcome.value)
         return outcome
 
     async def _show(self, session: str, outcome: Outcome) -> None:

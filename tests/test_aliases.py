@@ -34,12 +34,12 @@ def test_who_has_no_session_yet_has_no_alias() -> None:
 
 
 def test_connections_that_live_at_once_are_told_apart() -> None:
-    aliases, connections = Aliases(["a key"]), [object() for _ in range(1000)]
+    aliases, numbers = Aliases(["a key"]), [id(each) for each in [object() for _ in range(1000)]]
 
-    names = [aliases.of_connection(each) for each in connections]
+    names = [aliases.of_connection(each) for each in numbers]
 
     assert len(set(names)) == 1000
-    assert names == [aliases.of_connection(each) for each in connections]
+    assert names == [aliases.of_connection(each) for each in numbers]
     assert {len(name) for name in names} == {8}
 
 

@@ -197,8 +197,44 @@ async def test_a_message_that_is_not_delivered_is_logged_as_the_concierge_knows_
 
     line = the("user message not delivered", log())
     assert line["request_id"] == incoming.header("X-Request-ID")
+    assert re.fullmatch("[0-9a-f]{8}", line["connection"])
     assert line["session"] == ALIASES.of_session(SESSION)
     assert SESSION not in str(line)
+
+
+async def test_messages_that_are_not_delivered_are_told_apart_by_their_sockets(
+    board: Switchboard, concierge: FakeConcierge, log: Lines
+) -> None:
+    async def refuse(_incoming: Incoming) -> int:
+        return 400
+
+    concierge.answer = refuse
+    classic, v1 = await board.connect(), await V1Client.opened(board, session=SESSION)
+    await classic.send_json({"message": "the first"})
+    await concierge.has_received(1)
+    for cid in ("second", "third"):
+        await v1.say(cid)
+        await v1.ack(cid)
+
+    lines = [line for line in log() if line["event"] == "user message not delivered"]
+    assert [line["request_id"] for line in lines[1:]] == ["second", "third"]
+    first, second, third = [line["connection"] for line in lines]
+    assert first != second == third
+
+
+async def test_a_postback_that_is_not_taken_is_logged_once_in_a_while_and_its_words_are_not(
+    board: Switchboard, log: Lines
+) -> None:
+    for _ in range(3):
+        answer = await board.postback(b'{"body":"hunter2"}', headers={"X-Request-ID": REQUEST_ID})
+        assert answer.status == 400
+    assert (await board.postback(b"{}", headers={"Authorization": "hunter2"})).status == 401
+
+    line = the("postback refused", log())
+    assert line["request_id"] == REQUEST_ID
+    assert line["code"] == "bad_postback"
+    assert line["detail"] == "a postback is a JSON object whose to is a string"
+    assert "hunter2" not in str(log())
 
 
 # All that people say and hold, whatever becomes of it

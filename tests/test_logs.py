@@ -101,6 +101,51 @@ def test_json_has_the_same_by_key(configure: Configure) -> None:
     }
 
 
+def test_json_begins_with_time_level_and_event(configure: Configure) -> None:
+    stream = configure("json")
+
+    structlog.get_logger().info("draining", sockets=3, clean=True)
+
+    names = list(json.decode(stream.getvalue()))
+    assert names == ["timestamp", "level", "event", "sockets", "clean"]
+
+
+class Terminal(io.StringIO):
+    """A stream that somebody looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "seen"),
+    [
+        pytest.param(io.StringIO(), r"timestamp=\S+ level=info event=draining .*\n", id="pipe"),
+        pytest.param(Terminal(), r"\x1b\[.*info.*draining.*\n", id="terminal"),
+    ],
+)
+def test_unless_told_otherwise_lines_are_for_eyes_on_a_terminal_and_logfmt_elsewhere(
+    configure: Configure, stream: io.StringIO, seen: str
+) -> None:
+    configure()
+    logs.configure("info", "auto", stream)
+
+    structlog.get_logger().info("draining", sockets=3)
+
+    assert re.fullmatch(seen, stream.getvalue())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_a_line_says_stands_in_the_order_in_which_it_was_said(
+    configure: Configure, form: str
+) -> None:
+    stream = configure(form)
+
+    structlog.get_logger().info("refused", request_id="r", connection="c", cause="a")
+
+    assert re.search("request_id.*connection.*cause", stream.getvalue())
+
+
 def test_the_console_is_for_eyes_and_not_coloured_in_a_file(configure: Configure) -> None:
     stream = configure("console")
 

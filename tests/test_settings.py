@@ -40,7 +40,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "drain_seconds": 1.0,
     "metrics_token": "",
     "log_level": "info",
-    "log_format": "logfmt",
+    "log_format": "auto",
     "sentry_dsn": "",
     "otel_exporter_otlp_endpoint": "",
 }

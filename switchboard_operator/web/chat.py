@@ -117,7 +117,7 @@ def _note_bug(app: web.Application, connection: Connection, bug: Exception) -> N
     aliases = app[keys.ALIASES]
     log.error(
         "connection failed",
-        connection=aliases.of_connection(connection),
+        connection=aliases.of_connection(id(connection)),
         session=aliases.of_session(connection.session),
         exc_info=bug,
     )

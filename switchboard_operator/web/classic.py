@@ -32,9 +32,10 @@ class ClassicTalk:
             self._rejects.labels("bad_frame").inc()
             self._connection.offer(frames.bad_frame(exc.detail))
             return None
-        session = self._connection.session
+        session, connection = self._connection.session, id(self._connection)
         body = concierge_body(session, frame.message, frame.payload)
-        self._uplink.put(UserMessage(session, uuid.uuid4().hex, body, self._loop.time()))
+        key, now = uuid.uuid4().hex, self._loop.time()
+        self._uplink.put(UserMessage(session, key, body, now, connection=connection))
         return None
 
     def take_too_long(self, _text: str) -> int | None:

@@ -1,5 +1,6 @@
 """Every refusal as the same JSON: `{"error": code, "detail": text}`."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
@@ -63,5 +64,21 @@ def _pattern(request: web.Request) -> str:
 
 def _count(request: web.Request, refused: RequestRefused) -> None:
     metrics = request.app[keys.METRICS]
-    counter = metrics.postbacks if isinstance(refused, PostbackRefused) else metrics.rejects
-    counter.labels(refused.code).inc()
+    if isinstance(refused, PostbackRefused):
+        metrics.postbacks.labels(refused.code).inc()
+        _tell(request, refused)
+    else:
+        metrics.rejects.labels(refused.code).inc()
+
+
+def _tell(request: web.Request, refused: PostbackRefused) -> None:
+    """Log that a postback was not taken, so perhaps is lost, once in a while for each cause."""
+    if refused.status == HTTPStatus.UNAUTHORIZED:  # it may be anybody's; logged with its cause
+        return
+    if request.app[keys.OCCASIONS].due(refused.code, asyncio.get_running_loop().time()):
+        log.warning(
+            "postback refused",
+            request_id=request_id.of(request),
+            code=refused.code,
+            detail=refused.detail,
+        )

@@ -118,11 +118,11 @@ class V1Talk:
             )
             return
         self._refused = None
-        session = self._connection.session
+        session, connection = self._connection.session, id(self._connection)
         body = concierge_body(session, message.said.message, message.said.payload)
-        self._uplink.put(
-            UserMessage(session, message.cid, body, self._loop.time(), keyed_here=False), self
-        )
+        now = self._loop.time()
+        said = UserMessage(session, message.cid, body, now, keyed_here=False, connection=connection)
+        self._uplink.put(said, self)
 
     def _refuse(self, cid: str, code: str) -> None:
         self._rejects.labels("bad_frame").inc()
