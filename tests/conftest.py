@@ -102,7 +102,12 @@ def run(concierge: FakeConcierge, broker_url: str, limits: Limits) -> Run:
 
 
 # Examples take as long as they take on a busy machine; the test's own time-out bounds them all.
-hypothesis.settings.register_profile("tests", deadline=None)
+# They are the same in every run, so that what fails is what was changed.
+PATIENT = hypothesis.settings(
+    deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile("chance", PATIENT)
+hypothesis.settings.register_profile("tests", PATIENT, derandomize=True)
 hypothesis.settings.load_profile("tests")
 
 OpenRaw = Callable[..., Awaitable[RawWebSocket]]

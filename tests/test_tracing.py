@@ -20,6 +20,7 @@ from tests.switchboards import (
     Switchboard,
     client_session,
     eventually,
+    signed,
     variables,
 )
 
@@ -95,7 +96,7 @@ async def test_a_delivery_is_a_span_within_its_postbacks(
         user = await board.connect(session)
         answers = [await board.postback({"to": session, "n": number}) for number in range(3)]
         for _ in answers:
-            await user.receive_json(timeout=10)
+            await user.receive_json()
         postbacks, deliveries = await recorder.has("postback", 3), await recorder.has("delivery", 3)
 
     assert [span.within for span in deliveries] == [span.itself for span in postbacks]
@@ -134,9 +135,11 @@ async def test_a_postback_that_is_repeated_is_within_the_first_and_not_delivered
     concierge: FakeConcierge, broker_url: str
 ) -> None:
     recorder, session = Recorder(), user_id()
+    body = b'{"to":"%s"}' % session.encode()
     async with traced(concierge, recorder, REDISCLOUD_URL=broker_url) as board:
         user = await board.connect(session)
-        answers = [await board.postback({"to": session}) for _ in range(2)]
+        headers = signed(body)  # with the second of this signature: in another one it is another
+        answers = [await board.postback(body, headers=headers) for _ in range(2)]
         await recorder.has("postback", 2)
         await recorder.has("delivery", 1)
         await user.close()
@@ -159,7 +162,7 @@ async def test_a_delivery_by_another_instance_is_within_the_postbacks_span_too(
     ):
         user = await other.connect(session)
         await one.postback({"to": session})
-        await user.receive_json(timeout=10)
+        await user.receive_json()
         [postback], [delivery] = await here.has("postback", 1), await there.has("delivery", 1)
 
     assert delivery.within == postback.itself is not None
