@@ -34,7 +34,7 @@ from tests.switchboards import (
 
 LOOK = 0.2  # seconds between two looks at /live
 WAVE = 200  # users may come back within one second
-LOST_FOR_GOOD = 15.0  # seconds after the load in which the last postbacks arrive
+LOST_FOR_GOOD = 60.0  # seconds after the load in which the last postbacks arrive
 PATIENCE = 300.0  # seconds that a run may take
 
 

@@ -28,7 +28,7 @@ RULES = MailboxRules(
     page_bytes=256 * 1024,
 )
 # Nobody else has to be back before we publish; and a busy machine may take its time to confirm.
-LIMITS = Limits(redis_settle=0.02, confirm=20)
+LIMITS = Limits(redis_settle=0.02, confirm=20, presence=2)
 
 
 class Ear:

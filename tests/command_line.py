@@ -37,7 +37,7 @@ async def run(
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        output, errors = await asyncio.wait_for(process.communicate(), 20)
+        output, errors = await asyncio.wait_for(process.communicate(), 90)
     finally:
         if process.returncode is None:
             process.kill()

@@ -66,7 +66,7 @@ class RedisServer:
 
     async def call(self, *command: Any) -> Any:
         """Do what redis-cli would."""
-        async with Redis(port=self.port, host="127.0.0.1", socket_timeout=5) as client:
+        async with Redis(port=self.port, host="127.0.0.1", socket_timeout=60) as client:
             return await client.execute_command(*command)  # type: ignore[no-untyped-call] # lacks it
 
     async def publish(self, message: str | bytes) -> int:

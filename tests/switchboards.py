@@ -161,7 +161,7 @@ async def switchboard_process(
         listening = asyncio.Event()
         reader = asyncio.create_task(_read_output(board, listening))
         try:
-            await asyncio.wait_for(listening.wait(), 20)
+            await asyncio.wait_for(listening.wait(), 90)
             yield board
         finally:
             if process.returncode is None:

@@ -59,7 +59,7 @@ async def test_a_cancelled_send_poisons_later_ones_on_a_plain_server(open_raw: O
 
     async with plain_server(handler) as url:
         await open_raw(url, receive_buffer=SMALL)
-        assert await asyncio.wait_for(poisoned, 5)
+        assert await poisoned
 
 
 async def test_a_blocked_send_is_waited_for_and_everything_arrives_here(
@@ -111,7 +111,7 @@ async def test_close_does_not_return_on_a_plain_server_while_the_peer_does_not_r
 
     async with plain_server(handler) as url:
         await open_raw(url, receive_buffer=SMALL)
-        assert await asyncio.wait_for(returned, 5) is False
+        assert await returned is False
 
 
 async def test_a_socket_is_closed_in_time_here_though_its_peer_does_not_read(
@@ -119,8 +119,8 @@ async def test_a_socket_is_closed_in_time_here_though_its_peer_does_not_read(
 ) -> None:
     async with switchboard(concierge.url, Limits(close=0.3, stall=60)) as board:
         deaf = await open_raw(board.url, TARGET, receive_buffer=SMALL)
-        for _ in range(60):
-            await board.postback({"to": SESSION, "body": "x" * 100_000})
+        for number in range(60):
+            await board.postback({"to": SESSION, "n": number, "body": "x" * 100_000})
 
     await deaf.ended()  # the switchboard's end did not wait for it
 
@@ -142,7 +142,7 @@ async def test_a_missed_pong_leaves_the_socket_open_on_a_plain_server(open_raw: 
 
     async with plain_server(handler) as url:
         await open_raw(url, receive_buffer=SMALL)
-        assert await asyncio.wait_for(still_open, 5)
+        assert await still_open
 
 
 async def test_a_missed_pong_frees_the_socket_here(
@@ -219,7 +219,7 @@ async def test_an_idle_connection_is_kept_as_long_as_set(concierge: FakeConcierg
         reader, writer = await asyncio.open_connection(address.hostname, address.port)
         writer.write(b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
 
-        answer = await asyncio.wait_for(reader.read(), 5)  # to the end, which the server makes
+        answer = await reader.read()  # to the end, which the server makes
 
         assert answer.startswith(b"HTTP/1.1 200")
         writer.close()

@@ -333,9 +333,9 @@ class TestGenerator:
         assert latencies[25] >= 0.2  # it was due in the midst of that
 
     async def test_users_answer_pings(self, tmp_path: Path) -> None:
-        plan = Plan(sockets=3, seconds=1)
+        plan = Plan(sockets=3, seconds=4)
 
-        async with gateway(rightly, heartbeat=0.2) as port:
+        async with gateway(rightly, heartbeat=1) as port:
             counts, _ = await run(tmp_path, plan, port)
 
         assert counts["pings"] >= 6

@@ -10,7 +10,7 @@ from aiohttp import WSMsgType
 from switchboard_operator.limits import Limits
 from tests.conftest import OpenRaw
 from tests.fakes import FakeConcierge
-from tests.raw import CLOSE, CONTINUATION, PING, PONG, TEXT
+from tests.raw import CLOSE, CONTINUATION, PING, PONG, TEXT, RawWebSocket
 from tests.switchboards import SESSION, Switchboard, eventually, switchboard
 
 TARGET = f"/?session={SESSION}"
@@ -315,30 +315,39 @@ async def test_a_flooding_client_is_not_read_nor_killed_by_its_own_heartbeat(
     concierge: FakeConcierge, open_raw: OpenRaw
 ) -> None:
     released = concierge.hold()
-    limits = Limits(uplink_queue=2, parked_frames=4, heartbeat=0.1, pong=0.1, close=0.2)
+    limits = Limits(uplink_queue=2, parked_frames=4, heartbeat=0.5, pong=1, close=0.2)
     async with switchboard(concierge.url, limits, RATE_LIMIT="0") as board:
         raw = await open_raw(board.url, TARGET)
         for number in range(20):
             raw.write(TEXT, b'{"message": "%d"}' % number)
         assert await raw.receive() == (PING, b"")
         raw.write(PONG)  # behind the messages, so it is not seen before they are
-        await asyncio.sleep(0.5)  # several times what an unanswered ping may take
+        await asyncio.sleep(2)  # more than an unanswered ping may take
 
+        talking = asyncio.create_task(first_text(raw))  # from now on it answers pings at once
         released.set()
         accepted = await concierge.has_accepted(20)
         await board.postback({"to": SESSION, "body": "still here"})
 
         assert len(accepted) == 20
-        while (received := await raw.receive())[0] != TEXT:
-            pass
-        assert b"still here" in received[1]
+        assert b"still here" in await talking
+
+
+async def first_text(raw: RawWebSocket) -> bytes:
+    """Answer pings until a text comes; return that."""
+    while True:
+        opcode, payload = await raw.receive()
+        if opcode == TEXT:
+            return payload
+        if opcode == PING:
+            raw.write(PONG, payload)
 
 
 @pytest.mark.slow
 async def test_a_client_that_answers_pings_stays_and_one_that_does_not_is_cut_off(
     concierge: FakeConcierge, open_raw: OpenRaw
 ) -> None:
-    async with switchboard(concierge.url, Limits(heartbeat=0.2, pong=1)) as board:
+    async with switchboard(concierge.url, Limits(heartbeat=0.3, pong=2)) as board:
         alive = await board.connect()  # this client answers pings while it is read
         listening = asyncio.create_task(alive.receive())
         vanished = await open_raw(board.url, TARGET)
@@ -347,7 +356,11 @@ async def test_a_client_that_answers_pings_stays_and_one_that_does_not_is_cut_of
         await board.postback({"to": SESSION, "body": "still here"})
 
         assert "still here" in (await listening).data
-        assert await board.metric("switchboard_closes_total", code="1006") == 1
+
+        async def counted() -> bool:
+            return await board.metric("switchboard_closes_total", code="1006") == 1
+
+        await eventually(counted)
 
 
 async def test_a_flood_of_frames_makes_nobody_else_wait(

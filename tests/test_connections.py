@@ -371,7 +371,7 @@ async def test_the_table_unregisters_the_very_connection_that_closed() -> None:
     assert len(table) == 1
     table.remove(new)
     assert table.of(SESSION) == ()
-    await asyncio.wait_for(table.emptied(), 1)
+    await table.emptied()
 
 
 async def test_a_session_with_too_many_sockets_loses_the_one_silent_for_longest(
@@ -436,10 +436,14 @@ async def test_a_client_that_reads_late_gets_everything_that_fits(
     await board.postback(
         [{"to": SESSION, "n": number, "body": "x" * 200} for number in range(1000)]
     )
-    for number in range(1000):
+    numbers: list[int] = []
+    while len(numbers) < 1000:
         opcode, payload = await late.receive()
-        assert opcode == TEXT
-        assert json.loads(payload)["n"] == number
+        assert opcode in {TEXT, PING}  # which asks for a receipt if this takes long
+        if opcode == TEXT:
+            numbers.append(json.loads(payload)["n"])
+
+    assert numbers == list(range(1000))
 
 
 @pytest.fixture
@@ -503,13 +507,15 @@ async def test_a_client_that_takes_nothing_for_10_s_is_cut_off(
     [connection] = board.app[keys.CONNECTIONS] if board.app is not None else []
     while not connection.waiting:  # until neither kernel nor transport takes more
         await board.postback({"to": SESSION, "n": next(numbers), "body": body})
+    full = asyncio.get_running_loop().time()
 
     async def is_gone() -> bool:
         return await board.metric("switchboard_closes_total", code="4101") == 1
 
     await eventually(is_gone)
 
-    assert 9.5 < asyncio.get_running_loop().time() - began < 15
+    assert asyncio.get_running_loop().time() - began > 9.5
+    assert asyncio.get_running_loop().time() - full < 18
     assert not deaf.reader.at_eof()
 
 
@@ -517,7 +523,7 @@ async def test_a_client_that_takes_nothing_for_10_s_is_cut_off(
 async def test_no_descriptor_outlives_its_client(
     concierge: FakeConcierge, open_raw: OpenRaw
 ) -> None:
-    limits = Limits(heartbeat=0.2, pong=0.2, close=0.2, stall=0.2)
+    limits = Limits(heartbeat=1, pong=1, close=0.2, stall=0.2)
     async with switchboard(concierge.url, limits) as board:
         await board.get("/live")
         before = descriptors()

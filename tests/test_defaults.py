@@ -29,7 +29,7 @@ async def test_a_body_must_arrive_within_10_s(board: Switchboard) -> None:
     answer = await reader.readuntil(b"\r\n\r\n")
 
     assert answer.startswith(b"HTTP/1.1 408")
-    assert 9.5 < time.monotonic() - began < 13
+    assert 9.5 < time.monotonic() - began < 18
     writer.close()
 
 
@@ -49,14 +49,14 @@ async def test_the_index_waits_3_s_for_the_concierge_and_asks_again_after_1_s() 
     ):
         began = time.monotonic()
         assert "unavailable" in (await board.get("/"))[1]
-        assert 2.5 < time.monotonic() - began < 5
+        assert 2.5 < time.monotonic() - began < 9
 
         async def asked_again() -> bool:
             await board.get("/")
             return len(asked) == 2
 
         await eventually(asked_again)
-        assert 3.5 < asked[1] - asked[0] < 7  # 3 s of waiting, 1 s of knowing
+        assert 3.5 < asked[1] - asked[0] < 12  # 3 s of waiting, 1 s of knowing
 
 
 async def test_a_concierge_has_5_s_to_take_up_a_connection() -> None:
@@ -79,7 +79,7 @@ async def test_a_concierge_has_5_s_to_take_up_a_connection() -> None:
 
             await eventually(failed)
 
-            assert 4.5 < time.monotonic() - began < 8
+            assert 4.5 < time.monotonic() - began < 12
             await talker.close()
         for link in waiting:
             link.close()
@@ -102,7 +102,7 @@ async def test_our_close_frame_must_be_answered_within_10_s(
 
         assert await reader.read() == b""
 
-        assert 9.5 < time.monotonic() - began < 13
+        assert 9.5 < time.monotonic() - began < 18
         writer.close()
 
 
@@ -113,7 +113,7 @@ async def test_a_v1_client_has_10_s_to_open(board: Switchboard) -> None:
     message = await socket.receive()
 
     assert (message.type, message.data) == (WSMsgType.CLOSE, 4102)
-    assert 9.5 < time.monotonic() - began < 13
+    assert 9.5 < time.monotonic() - began < 18
 
 
 async def test_a_receipt_is_asked_for_200_ms_after_a_postback_and_once_a_second_at_most(
@@ -175,9 +175,9 @@ async def test_what_redis_keeps_for_a_while_it_keeps_for_the_time_that_was_meant
         await eventually(lambda: redis_has(redis, ":cid:one"))
         kept = [await lifetimes(redis, kind) for kind in (":cid:", ":once:", ":bodies", ":state")]
 
-    assert max(leases) == pytest.approx(20, abs=1.5)
+    assert 15 < max(leases) <= 20
     assert [max(seconds) for seconds in kept] == [
-        pytest.approx(lifetime, abs=3) for lifetime in (600, 1800, 86_400, 2_592_000)
+        pytest.approx(lifetime, abs=30) for lifetime in (600, 1800, 86_400, 2_592_000)
     ]
 
 

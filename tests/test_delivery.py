@@ -133,14 +133,15 @@ async def pair(concierge: FakeConcierge, redis: RedisServer) -> AsyncIterator[Pa
 async def lone(
     request: pytest.FixtureRequest, concierge: FakeConcierge
 ) -> AsyncIterator[Switchboard]:
-    """One switchboard with default limits, on its own or with a Redis."""
+    """One switchboard on its own or with a Redis, as patient as a slow machine needs it."""
+    limits = Limits(stall=60, pong=60)
     if request.param == "memory":
-        async with switchboard(concierge.url) as board:
+        async with switchboard(concierge.url, limits) as board:
             yield board
         return
     async with (
         redis_server() as redis,
-        switchboard(concierge.url, REDISCLOUD_URL=redis.url) as board,
+        switchboard(concierge.url, limits, REDISCLOUD_URL=redis.url) as board,
     ):
         await ready(board)
         yield board

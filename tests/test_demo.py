@@ -328,7 +328,7 @@ async def test_the_end_does_not_wait_for_answers() -> None:
         assert await Caller(demo, client).say("slow") == 204
         began = asyncio.get_running_loop().time()
 
-    assert asyncio.get_running_loop().time() - began < SLOW / 2
+    assert asyncio.get_running_loop().time() - began < SLOW - 0.5
 
 
 async def test_the_version_is_ours(caller: Caller) -> None:
@@ -453,7 +453,7 @@ async def test_the_concierge_on_its_own_answers_the_switchboard_that_shares_its_
 
         await user.send_json({"message": "image"})
 
-        picture = await user.receive_json(timeout=10)
+        picture = await user.receive_json()
         assert picture["media_url"] == "https://pictures.example/switchboard.svg"
         await user.close()
         alone.terminate()

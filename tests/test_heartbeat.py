@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -124,7 +125,7 @@ async def test_it_wakes_once_for_what_is_due() -> None:
 
 
 async def test_it_never_has_a_second_timer() -> None:
-    limits = Limits(heartbeat=0.3, receipt_delay=0.25)
+    limits = Limits(heartbeat=1.5, receipt_delay=1.2)
     socket, mailbox = FakeSocket(), MemoryMailbox(RULES)
     connection = connection_on(socket, limits, mailbox)
     heartbeat = CountingHeartbeat(connection, limits)  # a timer for the silence …
@@ -133,18 +134,25 @@ async def test_it_never_has_a_second_timer() -> None:
     await eventually(lambda: bool(texts(socket)))  # … gives way to one for a receipt
     connection.close(1000)
     heartbeat.stop()
-    await asyncio.sleep(0.35)
+    await asyncio.sleep(1.6)  # longer than either
 
     assert heartbeat.looks == 0
 
 
+async def again_and_again(seconds: float) -> AsyncIterator[None]:
+    """Yield every now and then for so long: a machine that stands still for a second is borne."""
+    over = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < over:
+        await asyncio.sleep(0.02)
+        yield
+
+
 async def test_a_client_that_talks_is_not_pinged() -> None:
-    limits = Limits(heartbeat=0.3)
+    limits = Limits(heartbeat=1.5)
     socket = FakeSocket()
     heartbeat = Heartbeat(connection_on(socket, limits), limits)
 
-    for _ in range(40):
-        await asyncio.sleep(0.02)
+    async for _ in again_and_again(seconds=2 * limits.heartbeat):
         heartbeat.heard()
 
     heartbeat.stop()
@@ -165,14 +173,13 @@ async def test_a_v1_client_sees_a_beat_when_it_has_got_nothing_else_for_a_while(
 
 
 async def test_a_beat_waits_while_other_frames_come() -> None:
-    limits = Limits(heartbeat=0.3, pong=60)
+    limits = Limits(heartbeat=1.5, pong=60)
     socket = FakeSocket()
     connection = on_wire(V1, socket, limits)
     connection.join(SESSION, after=None)
     heartbeat = Heartbeat(connection, limits)
 
-    for _ in range(40):
-        await asyncio.sleep(0.02)
+    async for _ in again_and_again(seconds=2 * limits.heartbeat):
         connection.offer(b"{}")
 
     heartbeat.stop()
@@ -223,12 +230,12 @@ async def test_receipts_are_asked_for_no_more_often_than_allowed() -> None:
 
 
 async def test_nobody_is_asked_for_a_receipt_that_has_come() -> None:
-    limits = Limits(heartbeat=60, receipt_delay=0.05, receipt_every=0.01)
+    limits = Limits(heartbeat=60, receipt_delay=1, receipt_every=0.01)
     socket, mailbox = FakeSocket(), MemoryMailbox(RULES)
     connection, heartbeat = await live_connection(socket, mailbox, limits)
 
     connection.ponged(str(connection.receipts.written).encode())
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(1.5)  # more than the time after which it would be asked
 
     heartbeat.stop()
     assert connection.receipts.complete
@@ -236,7 +243,7 @@ async def test_nobody_is_asked_for_a_receipt_that_has_come() -> None:
 
 
 async def test_a_pong_ends_the_time_for_it() -> None:
-    limits = Limits(heartbeat=0.2, pong=0.1)
+    limits = Limits(heartbeat=1.2, pong=1)
     socket = FakeSocket()
     connection = connection_on(socket, limits)
     heartbeat = Heartbeat(connection, limits)

@@ -19,7 +19,7 @@ from tests.redis_server import free_port, redis_server
 from tests.switchboards import eventually
 from tests.test_redis_broker import self_signed_certificate
 
-ANSWER = 1.0  # seconds
+ANSWER = 2.0  # seconds, of which a busy machine may take some
 BUFFER = 32 * 1024  # bytes that the kernel keeps at either end
 LARGE = 1_000_000  # bytes, more than it takes
 pytestmark = pytest.mark.slow  # a patience takes a while to be over
@@ -189,7 +189,8 @@ async def test_what_is_not_redis_ends_a_call(peer: Peer) -> None:
 async def test_a_reply_that_was_there_before_the_call_ends_the_link(peer: Peer) -> None:
     async with peer.linked() as link:
         peer.say(b"+OK\r\n")
-        await asyncio.sleep(0.05)  # until it is there, which nothing tells
+        reader: Any = link._reader
+        await eventually(lambda: reader.len() > 0)
 
         with pytest.raises(InvalidResponse):
             await link.call("PING")
@@ -210,8 +211,7 @@ async def test_a_call_that_is_cancelled_ends_the_link_since_its_reply_is_still_t
         with pytest.raises(LINK_ERRORS):
             await link.call("PING")
         assert call.cancelled()
-        async with asyncio.timeout(5):
-            await peer.reader.read()  # until its end
+        await peer.reader.read()  # until its end
 
 
 # Patience
@@ -380,8 +380,7 @@ async def test_a_bug_of_who_takes_messages_is_raised_and_ends_the_link(peer: Pee
             await link.listen(take, rest)
 
         assert taken == [b"1"]
-        async with asyncio.timeout(5):
-            await peer.reader.read()  # until its end
+        await peer.reader.read()  # until its end
 
 
 async def test_an_error_in_place_of_a_message_ends_the_link(peer: Peer) -> None:

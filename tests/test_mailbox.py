@@ -192,7 +192,7 @@ async def test_an_array_for_several_sessions_is_delivered_in_its_order(
 
 @pytest.mark.slow
 async def test_a_key_is_forgotten_after_its_lifetime(start: Start, session: str) -> None:
-    here = await start(once_lifetime=1)
+    here = await start(once_lifetime=3)
     await here.publish(postback(session, 1))
 
     async def is_new() -> bool:
@@ -424,7 +424,7 @@ async def test_a_mailbox_is_what_a_plain_model_of_it_is(
 async def test_bodies_go_after_their_lifetime_but_the_count_goes_on(
     start: Start, session: str
 ) -> None:
-    here = await start(lifetime=1, most_bytes=300)
+    here = await start(lifetime=2, most_bytes=300)
     receipt = await here.publish(*(sized(session, number, 100) for number in (1, 2, 3)))
     first, second, third = receipt.marks
     assert first is not None
@@ -452,7 +452,7 @@ async def test_bodies_go_after_their_lifetime_but_the_count_goes_on(
 async def test_when_the_count_is_gone_a_new_epoch_begins_without_the_old_bodies(
     start: Start, session: str
 ) -> None:
-    here = await start(state_lifetime=1)
+    here = await start(state_lifetime=2)
     old = await published(here, session, 3)
 
     async def all_gone() -> bool:
@@ -491,9 +491,9 @@ async def test_each_postback_gives_the_bodies_and_the_count_their_time_anew(
 async def test_a_cursor_that_moves_gives_the_count_its_time_anew_but_not_the_bodies(
     start: Start, session: str
 ) -> None:
-    here = await start(lifetime=1, state_lifetime=2)
+    here = await start(lifetime=2, state_lifetime=5)
     epoch = await published(here, session, 2)
-    over = asyncio.get_running_loop().time() + 2.1  # but for the proof
+    over = asyncio.get_running_loop().time() + 5.1  # but for the proof
 
     async def bodies_gone() -> bool:
         return not (await here.read(session, NOWHERE)).bodies
@@ -748,7 +748,7 @@ async def test_an_instance_alone_gets_every_claim_and_knows_what_it_has_settled(
 
 
 async def test_an_outcome_is_forgotten_after_its_time(start: Start, session: str) -> None:
-    here = await start(Limits(redis_settle=0.02, confirm=20, outcome=0.2))
+    here = await start(Limits(redis_settle=0.02, confirm=20, outcome=2))
     here.broker.leases.settle(session, "a-1", "accepted")
     known = await here.broker.leases.claim(session, "a-1")
 

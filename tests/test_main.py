@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
+import resource
 import shlex
 import signal
 import socket
@@ -50,15 +51,17 @@ async def test_without_variables_all_faults_are_told_at_once_and_the_exit_code_i
 
 
 async def test_faults_are_told_within_2_s(tmp_path: Path) -> None:
-    loop = asyncio.get_running_loop()
+    began = cpu_seconds_of_children()
 
-    async def seconds() -> float:
-        began = loop.time()
-        assert (await run(cwd=tmp_path)).code == 2
-        return loop.time() - began
+    assert (await run(cwd=tmp_path)).code == 2
 
-    # The quickest of some: other tests keep the machine busy meanwhile.
-    assert min([await seconds() for _ in range(4)]) < 2
+    # Not those of a clock, which go by as well while other tests keep the machine busy.
+    assert cpu_seconds_of_children() - began < 2
+
+
+def cpu_seconds_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 async def test_faults_of_every_kind_are_told_together_and_no_value_is_repeated(
@@ -285,7 +288,7 @@ async def test_the_demo_talks_to_nobody_that_the_variables_name(tmp_path: Path) 
         assert (await board.get("/ready"))[0] == 200
         user = await board.connect()
         await user.send_json({"message": "hello"})
-        answer = await user.receive_json(timeout=10)
+        answer = await user.receive_json()
         await user.close()
 
     assert answer["body"] == "You said: hello"

@@ -50,7 +50,7 @@ async def test_the_newcomers_bot_answers(tmp_path: Path) -> None:
             user = await board.connect()
             await user.send_json({"message": "hello"})
 
-            answer = await user.receive_json(timeout=10)
+            answer = await user.receive_json()
         finally:
             bot.terminate()
             await bot.wait()
@@ -86,4 +86,4 @@ async def test_the_signature_by_hand_is_taken(
     output, _ = await process.communicate()
 
     assert re.match(rb"(HTTP/1.1 )?204\s", output)
-    assert (await user.receive_json(timeout=10))["body"] == "Hello"
+    assert (await user.receive_json())["body"] == "Hello"

@@ -196,7 +196,7 @@ async def test_a_span_for_each_message_is_sent(tmp_path: Path, concierge: FakeCo
         await user.send_json({"message": "hunter2"})
         await concierge.has_accepted(1)
         await board.postback({"to": SESSION, "body": "hunter2"})
-        await user.receive_json(timeout=10)
+        await user.receive_json()
 
     spans = {name: rest for name, *rest in packages.about("span")}
     assert set(spans) == {"user message", "postback", "delivery"}
@@ -221,7 +221,7 @@ async def test_the_end_does_not_wait_long_for_who_takes_no_reports(tmp_path: Pat
     async with switchboard_process(environment) as board:
         assert board.process is not None
         board.process.terminate()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             assert await board.process.wait() == 0
 
     assert packages.about("flush") == [["sentry"]]

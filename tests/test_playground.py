@@ -22,7 +22,7 @@ from playwright.async_api import (
 
 from tests.fakes import FakeConcierge
 from tests.switchboards import Switchboard, eventually, switchboard, switchboard_process
-from tests.widget.browser import chromium
+from tests.widget.browser import PATIENCE, chromium
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),  # the browser belongs to one loop
@@ -78,7 +78,7 @@ class Visitor:
         await context.add_init_script(WATCH)
         visitor = cls(await context.new_page(), context)
         page = visitor.page
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE)
         page.on("console", visitor._note_console)
         page.on("pageerror", lambda error: visitor.errors.append(str(error)))
         page.on("request", lambda request: visitor.places.add(urlsplit(request.url).netloc))

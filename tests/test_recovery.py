@@ -15,6 +15,7 @@ from tests.redis_server import free_port
 pytestmark = pytest.mark.slow  # some wait to see that nothing comes
 
 SEEDS = range(1, 4)
+QUIET = 1.0  # seconds after which nothing more is expected
 SMALL = Scale(messages=100, visit=20, away=0.1, silence=0.4, pause=0.01, restart=2.0)
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -45,10 +46,10 @@ async def drained(reader: asyncio.StreamReader) -> bytes:
     """Return what is read until nothing more comes for a while."""
     got = b""
     try:
-        async with asyncio.timeout(0.2) as patience:
+        async with asyncio.timeout(QUIET) as patience:
             while data := await reader.read(65536):
                 got += data
-                patience.reschedule(asyncio.get_running_loop().time() + 0.2)
+                patience.reschedule(asyncio.get_running_loop().time() + QUIET)
     except TimeoutError:
         pass
     return got

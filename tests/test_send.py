@@ -45,7 +45,7 @@ async def received(board: Switchboard, folder: Path, *arguments: str) -> Any:
     user = await board.connect()
     ended = await sent(board.url, folder, "--to", SESSION, *arguments)
     assert (ended.code, ended.errors) == (0, [])
-    return await user.receive_json(timeout=10)
+    return await user.receive_json()
 
 
 @asynccontextmanager
@@ -136,7 +136,7 @@ async def test_another_switchboard_is_named_by_its_url(board: Switchboard, tmp_p
     )
 
     assert ended.code == 0
-    assert (await user.receive_json(timeout=10))["body"] == "Hi"
+    assert (await user.receive_json())["body"] == "Hi"
 
 
 async def test_of_several_keys_the_first_signs(board: Switchboard, tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ async def test_what_it_prints_sends_the_same(board: Switchboard, tmp_path: Path,
 
     assert url == f"{board.url}/"
     assert json.loads(body)["body"] == text
-    assert (await user.receive_str(timeout=10)) == body
+    assert (await user.receive_str()) == body
 
 
 @every_kind
@@ -299,7 +299,7 @@ async def test_a_shell_runs_what_it_prints(
 
     assert code == 0
     assert output.startswith("HTTP/1.1 204 ")
-    assert await user.receive_json(timeout=10) == {"to": SESSION, "from": "bot", **more}
+    assert await user.receive_json() == {"to": SESSION, "from": "bot", **more}
 
 
 async def in_a_shell(script: str, folder: Path, **environment: str) -> tuple[int | None, str]:
@@ -346,7 +346,7 @@ async def test_the_examples_of_its_help_send_what_they_say(
         script = f"python -m switchboard_operator {line}"
         code, output = await in_a_shell(script, tmp_path, **environment)
         assert (code, "204" in output) == (0, True), example
-        said = await user.receive_json(timeout=10)
+        said = await user.receive_json()
         assert f'"{said["body"]}"' in example
         assert said.get("media_url", "") in example
         labels = [button["text"] for button in said.get("buttons", [])]

@@ -22,7 +22,13 @@ from tests.switchboards import Switchboard, eventually
 from tests.v1_client import V1Client
 
 QUICK = Limits(
-    redis_pause=0.05, redis_settle=0.1, redis_answer=0.4, confirm=0.3, cursor_pause=0.0, close=1.0
+    redis_pause=0.05,
+    redis_settle=0.1,
+    redis_answer=1.5,
+    confirm=3,
+    presence=2,
+    cursor_pause=0.0,
+    close=1.0,
 )
 
 
@@ -459,7 +465,7 @@ async def test_the_same_words_to_two_users_are_no_duplicate(
 
 @pytest.mark.slow
 async def test_a_request_is_known_only_as_long_as_its_date_is_good(run: Run) -> None:
-    async with run(dataclasses.replace(QUICK, once_lifetime=1)) as board:
+    async with run(dataclasses.replace(QUICK, once_lifetime=3)) as board:
         client = await V1Client.opened(board)
         body, headers = request({"to": client.session, "n": 1})
         await board.postback(body, headers=headers)

@@ -15,6 +15,7 @@ from tests.raw import BINARY, PING, TEXT, frame
 from tests.switchboards import SESSION, switchboard, switchboard_process, variables
 
 TARGET = f"/?session={SESSION}"
+SLACK = 5.0  # seconds that a busy machine may take for what is done at once
 
 
 @pytest.mark.slow
@@ -27,8 +28,8 @@ async def test_sigterm_closes_sockets_with_1012_and_delivers_what_is_in_flight(
         assert board.process is not None
         sockets = [await board.connect(f"session-number-{number:03}") for number in range(200)]
         deaf = await open_raw(board.url, TARGET, receive_buffer=4096)
-        for _ in range(40):
-            await board.postback({"to": SESSION, "body": "x" * 100_000})
+        for number in range(40):
+            await board.postback({"to": SESSION, "n": number, "body": "x" * 100_000})
         for socket in sockets[:20]:
             await socket.send_json({"message": "in flight"})
         await concierge.has_received(20)
@@ -42,7 +43,7 @@ async def test_sigterm_closes_sockets_with_1012_and_delivers_what_is_in_flight(
         released.set()
 
         assert codes == [1012] * 200
-        assert await asyncio.wait_for(board.process.wait(), 20) == 0
+        assert await asyncio.wait_for(board.process.wait(), 60) == 0
         await deaf.ended()
     assert len(concierge.accepted) == 20
     assert "Traceback" not in "\n".join(board.output)
@@ -63,8 +64,8 @@ async def test_sigterm_finds_sockets_in_every_state_and_ends_in_time(
         await refused.send(BINARY)
         broken.writer.write(b"\x83\x80aaaa")  # an opcode that is none
         half_closed.writer.write_eof()
-        for _ in range(40):
-            await board.postback({"to": "session-number-6", "body": "x" * 100_000})
+        for number in range(40):
+            await board.postback({"to": "session-number-6", "n": number, "body": "x" * 100_000})
         for _ in range(20_000):
             deaf.write(PING, b"and answers none of it")
         for number in range(500):
@@ -77,7 +78,7 @@ async def test_sigterm_finds_sockets_in_every_state_and_ends_in_time(
         )
 
         assert told == [1012, 1012, 1003, 1002, 1012, 1012]
-        assert await asyncio.wait_for(board.process.wait(), 20) == 0
+        assert await asyncio.wait_for(board.process.wait(), 60) == 0
         for raw in (half_closed, deaf):
             await raw.ended()
     said = [int(one.content["Body"]) for one in concierge.accepted]
@@ -89,7 +90,7 @@ async def test_sigterm_finds_sockets_in_every_state_and_ends_in_time(
 async def test_sockets_are_closed_spread_over_the_time_set_for_it(
     concierge: FakeConcierge,
 ) -> None:
-    async with switchboard(concierge.url, DRAIN_SECONDS="1", PRE_DRAIN_SECONDS="0.5") as board:
+    async with switchboard(concierge.url, DRAIN_SECONDS="6", PRE_DRAIN_SECONDS="1") as board:
         assert board.app is not None
         sockets = [await board.connect(f"session-number-{number:03}") for number in range(100)]
         began = asyncio.get_running_loop().time()
@@ -107,8 +108,8 @@ async def test_sockets_are_closed_spread_over_the_time_set_for_it(
         moments = sorted(await closed)
         await draining
 
-    assert moments[0] >= 0.45
-    quarters = [sum(0.5 + n / 4 <= moment < 0.75 + n / 4 for moment in moments) for n in range(4)]
+    assert moments[0] >= 0.95
+    quarters = [sum(1.5 * n <= moment - 1 < 1.5 * (n + 1) for moment in moments) for n in range(4)]
     assert min(quarters) >= 10
 
 
@@ -137,16 +138,16 @@ async def test_a_client_that_does_not_read_or_answer_does_not_delay_the_exit_bey
     async with switchboard_process(variables(concierge.url, CONCIERGE_TIMEOUT="60")) as board:
         assert board.process is not None
         deaf = await open_raw(board.url, TARGET, receive_buffer=4096)
-        for _ in range(40):
-            await board.postback({"to": SESSION, "body": "x" * 100_000})
+        for number in range(40):
+            await board.postback({"to": SESSION, "n": number, "body": "x" * 100_000})
         await deaf.send(TEXT, b'{"message": "never answered"}')
         await concierge.has_received(1)
         began = asyncio.get_running_loop().time()
 
         board.process.send_signal(signal.SIGTERM)
 
-        assert await asyncio.wait_for(board.process.wait(), 30) == 0
-        assert asyncio.get_running_loop().time() - began < 20
+        assert await asyncio.wait_for(board.process.wait(), 60) == 0
+        assert asyncio.get_running_loop().time() - began < 20 + SLACK
     assert any("not delivered" in line and "messages=1" in line for line in board.output)
     assert "Traceback" not in "\n".join(board.output)
 
@@ -155,7 +156,7 @@ async def test_a_client_that_does_not_read_or_answer_does_not_delay_the_exit_bey
 async def test_while_draining_health_says_so_upgrades_are_refused_and_postbacks_taken(
     concierge: FakeConcierge, open_raw: OpenRaw
 ) -> None:
-    async with switchboard(concierge.url, Limits(close=1)) as board:
+    async with switchboard(concierge.url, Limits(close=60)) as board:
         raw = await open_raw(board.url, TARGET)  # does not answer the Close, so draining lasts
         assert board.app is not None
         draining = asyncio.create_task(drain(board.app))
@@ -170,6 +171,7 @@ async def test_while_draining_health_says_so_upgrades_are_refused_and_postbacks_
         assert postback.status == 204
         assert refused.value.status == 503
         assert not draining.done()
+        raw.abort()
         await draining
 
 
@@ -186,7 +188,7 @@ async def test_retries_stop_when_draining(concierge: FakeConcierge) -> None:
         await socket.close()
         began = asyncio.get_running_loop().time()
 
-    assert asyncio.get_running_loop().time() - began < 5  # the end did not wait for the back-off
+    assert asyncio.get_running_loop().time() - began < 12  # the end did not wait for the back-off
 
 
 async def test_a_socket_that_is_not_read_for_want_of_room_does_not_delay_the_end(
@@ -204,7 +206,7 @@ async def test_a_socket_that_is_not_read_for_want_of_room_does_not_delay_the_end
         await concierge.has_received(1)
         began = asyncio.get_running_loop().time()
 
-    assert asyncio.get_running_loop().time() - began < 5
+    assert asyncio.get_running_loop().time() - began < 12
     assert len(concierge.received) >= 50  # each had its one try
 
 

@@ -152,6 +152,7 @@ class World:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # many examples, on a machine that is busy
 @settings(max_examples=10_000, deadline=None, database=None)
 @given(
     seed=st.integers(0, 2**32),

@@ -58,7 +58,7 @@ async def delivers(board: Switchboard) -> None:
     answer = await board.postback({"to": SESSION, "body": "hello"})
 
     assert answer.status == 204
-    assert (await user.receive_json(timeout=10))["body"] == "hello"
+    assert (await user.receive_json())["body"] == "hello"
     await user.close()
 
 

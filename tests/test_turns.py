@@ -18,7 +18,7 @@ from tests.switchboards import SESSION, Switchboard, eventually, switchboard
 pytestmark = pytest.mark.slow  # each waits to see what happens, or does not
 
 SECOND = "0b9e5b52-93a5-4a43-8f53-2d4c8d0f6a77"
-SOON = Limits(unanswered=0.5)
+SOON = Limits(unanswered=2)
 
 
 async def replies(board: Switchboard) -> float:
@@ -100,7 +100,7 @@ async def test_a_turn_begins_with_its_first_message() -> None:
             if turns.waits(SESSION):
                 turns.begin(SESSION)
 
-        assert time.monotonic() - began < 0.6
+        assert time.monotonic() - began < 60  # it would go on for ever
 
 
 async def test_a_postback_to_who_has_said_nothing_answers_nothing(board: Switchboard) -> None:
@@ -178,7 +178,7 @@ async def test_a_message_without_a_postback_in_time_is_unanswered_and_what_comes
             return await unanswered(board) == 1
 
         await eventually(counted)
-        assert time.monotonic() - began > 0.49
+        assert time.monotonic() - began > 1.99
         await board.postback({"to": SESSION, "body": "sorry"})
 
         assert await replies(board) == 0
@@ -195,7 +195,7 @@ async def test_a_bot_has_60_s_to_answer(board: Switchboard) -> None:
 
     await eventually(counted, pause=0.2)
 
-    assert 59.5 < time.monotonic() - began < 66
+    assert 59.5 < time.monotonic() - began < 90
 
 
 @pytest.mark.parametrize("status", [400, 500, 503])
@@ -206,7 +206,7 @@ async def test_what_the_concierge_did_not_accept_expects_no_answer(
         return status if incoming.content["From"] == SESSION else 204
 
     concierge.answer = refuse
-    async with switchboard(concierge.url, Limits(unanswered=0.5, retry_total=0)) as board:
+    async with switchboard(concierge.url, Limits(unanswered=2, retry_total=0)) as board:
         user = await board.connect()
         await user.send_json({"message": "hello"})
         await concierge.has_received(1)

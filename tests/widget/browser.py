@@ -28,6 +28,9 @@ CHROMIUM = (
     or shutil.which("chromium")
     or "chromium is not installed"
 )
+PATIENCE = 60_000  # ms in which what a test waits for must come, also on a busy machine
+expect.set_options(timeout=PATIENCE)
+
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -155,7 +158,7 @@ class Visitor:
         """Open one more tab of a profile that has been here."""
         visitor = cls(await context.new_page(), context)
         page = visitor.page
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE)
         page.on("console", visitor._note_console)
         page.on("pageerror", lambda error: visitor.errors.append(str(error)))
         page.on("dialog", lambda dialog: visitor.errors.append(f"dialog: {dialog.message}"))

@@ -34,7 +34,7 @@ function exactly(texts) {
     const output = execFileSync(process.execPath, [...flags, "--no-warnings", "--input-type=module", "-e", program], {
       encoding: "utf8",
       stdio: ["ignore", "pipe", "ignore"],
-      timeout: 20_000,
+      timeout: 100_000,
     });
     return JSON.parse(output);
   } catch (error) {
