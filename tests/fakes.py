@@ -10,6 +10,7 @@ from aiohttp import web
 from msgspec import json
 
 from tests.log_guard import PASSED
+from tests.ports import kept_port
 
 SECRET = "shared with the fake Concierge"
 
@@ -56,21 +57,21 @@ class FakeConcierge:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Self]:
-        await self.start()
-        try:
-            yield self
-        finally:
-            await self.stop()
+        with kept_port() as self.port:
+            await self.start()
+            try:
+                yield self
+            finally:
+                await self.stop()
 
     async def start(self) -> None:
-        """Listen on a free port, or on the one it had before."""
+        """Listen on its port."""
         app = web.Application()
         app.router.add_post("/incoming/postback", self._incoming)
         app.router.add_get("/version", self._version)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
-        self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Stop listening, once what is being answered is answered."""

@@ -1,24 +1,15 @@
 """A real Redis of our own on a free port of loopback, with plugs to pull."""
 
 import asyncio
-import random
 import signal
-import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Self
 
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
-
-def free_port() -> int:
-    """Return a port of loopback on which nothing listens, nor will by chance: none is ephemeral."""
-    while True:
-        port = random.randrange(10_000, 30_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+from tests.ports import free_port as free_port  # noqa: PLC0414 - to be had here, too
 
 
 class RedisServer:

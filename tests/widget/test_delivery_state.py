@@ -7,6 +7,7 @@ from playwright.async_api import Locator, expect
 
 from switchboard_operator.limits import Limits
 from tests.fakes import FakeConcierge, Incoming, accept
+from tests.ports import kept_port
 from tests.switchboards import eventually, switchboard
 from tests.widget.browser import Site, Visitor
 from tests.widget.conftest import Arrive
@@ -210,26 +211,25 @@ async def test_what_waits_when_the_server_shuts_down_goes_by_itself_to_the_next_
     limits = Limits(retry_window=300)
     visitor = await arrive()
     await visitor.page.add_init_script(NOTE_CLOSES)
-    async with FakeConcierge().serving() as concierge:
-        concierge.answer = be_busy
-        async with switchboard(concierge.url, limits) as board:
-            site.under_policy(board.url)
-            site.embed(board.url)
-            await visitor.visit(site.url)
-            await visitor.open()
-            session = await visitor.session()
-            for each in words:
-                await visitor.say(each)
-            await concierge.has_received(1)
-            await expect(state(visitor, "three")).to_have_text("Sending")
-        concierge.answer = accept
-        async with switchboard(
-            concierge.url, limits, SWITCHBOARD_PORT=board.url.rpartition(":")[2]
-        ):
-            await concierge.has_accepted(3)
-            for each in words:
-                await expect(state(visitor, each)).to_have_text("Sent")
+    with kept_port() as port:
+        async with FakeConcierge().serving() as concierge:
+            concierge.answer = be_busy
+            async with switchboard(concierge.url, limits, SWITCHBOARD_PORT=str(port)) as board:
+                site.under_policy(board.url)
+                site.embed(board.url)
+                await visitor.visit(site.url)
+                await visitor.open()
+                session = await visitor.session()
+                for each in words:
+                    await visitor.say(each)
+                await concierge.has_received(1)
+                await expect(state(visitor, "three")).to_have_text("Sending")
+            concierge.answer = accept
+            async with switchboard(concierge.url, limits, SWITCHBOARD_PORT=str(port)):
+                await concierge.has_accepted(3)
+                for each in words:
+                    await expect(state(visitor, each)).to_have_text("Sent")
 
-            assert bodies(concierge.accepted) == words
-            assert {each.content["From"] for each in concierge.accepted} == {session}
-            assert 1012 in await visitor.page.evaluate("closes")
+                assert bodies(concierge.accepted) == words
+                assert {each.content["From"] for each in concierge.accepted} == {session}
+                assert 1012 in await visitor.page.evaluate("closes")
