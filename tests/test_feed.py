@@ -773,6 +773,7 @@ def genuine(sent: list[Numbered]) -> list[Numbered]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # many examples, on a machine that is busy
 @settings(max_examples=2500, database=None)
 @given(beginnings, several(*USUAL))
 def test_whatever_is_late_or_unheard_or_forged_all_is_sent_once_in_order(
@@ -789,6 +790,7 @@ def test_whatever_is_late_or_unheard_or_forged_all_is_sent_once_in_order(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # many examples, on a machine that is busy
 @settings(max_examples=1500, database=None)
 @given(beginnings, st.integers(1, 4), several(*USUAL))
 def test_from_a_mailbox_too_small_all_that_is_kept_is_sent_and_nothing_twice(
@@ -809,6 +811,7 @@ def test_from_a_mailbox_too_small_all_that_is_kept_is_sent_and_nothing_twice(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # many examples, on a machine that is busy
 @settings(max_examples=2500, database=None)
 @given(beginnings, several(*USUAL, *USUAL, *LOSSES))
 def test_whatever_was_lost_all_that_is_published_after_it_is_sent(
