@@ -205,16 +205,16 @@ async def test_a_peer_that_takes_nothing_is_cut_off_after_the_stall() -> None:
 @pytest.mark.slow
 async def test_a_slow_peer_that_takes_something_is_not_cut_off() -> None:
     socket = FakeSocket()
-    connection = connection_on(socket, Limits(stall=1.5))
+    connection = connection_on(socket, Limits(stall=3))
     connection.offer(b"1")
     take_nothing(socket, connection)
     connection.offer(b"2")
 
     for _ in range(9):
-        await asyncio.sleep(0.3)  # a fifth of what it may take for each
+        await asyncio.sleep(0.6)  # a fifth of what it may take for each
         socket.waiting -= 1
     take_all(socket, connection)
-    await asyncio.sleep(1.6)  # it has taken all, so nothing can stall
+    await asyncio.sleep(3.2)  # it has taken all, so nothing can stall
 
     assert not socket.aborted
     assert socket.sent == [("text", b"1"), ("text", b"2")]

@@ -611,8 +611,8 @@ async def test_a_reader_that_pauses_gets_what_its_mailbox_still_has_and_nobody_w
 async def test_a_slow_reader_that_goes_on_reading_is_not_cut_off(
     concierge: FakeConcierge, open_raw: OpenRaw, kilobytes: int
 ) -> None:
-    """A fifth of the default patience, and five times the rate of a poor mobile link."""
-    limits = Limits(stall=2.0, pong=2.5)
+    """Two fifths of the default patience, and five times the rate of a poor mobile link."""
+    limits = Limits(stall=4.0, pong=5.0)
     async with switchboard(concierge.url, limits) as board:
         slow = await open_raw(board.url, f"/?session={SESSION}", receive_buffer=4096)
         for start in range(0, kilobytes // 10, 100):

@@ -22,7 +22,7 @@ from tests.widget.conftest import Arrive
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser, pytest.mark.slow]
 
-HEARTBEAT = 1.5  # seconds
+HEARTBEAT = 4.0  # seconds, of which a busy machine may take some
 SLACK = 10  # seconds that a busy machine may take for what is done at once
 RESTARTING, ROUTER_RESTARTING = 1012, 1001
 
@@ -215,7 +215,7 @@ async def test_a_line_on_which_heartbeats_stay_out_is_given_up_and_one_with_them
         await visitor.say("hello")
         await expect(visitor.from_user("hello")).to_contain_text("Sent")
         before = lines(visitor)
-        await eventually(lambda: heartbeats == 2)
+        await eventually(lambda: heartbeats >= 2)
         assert lines(visitor) == before
 
         silent = now()
