@@ -122,7 +122,7 @@ class TracedBroker:
         self._awaited.discard(published)
         end = time_ns()
         if published.cancelled() or published.exception():
-            receipt, outcome = Receipt(confirmed=False, marks=(None,) * len(postbacks)), "lost"
+            receipt, outcome = Receipt(confirmed=False, ids=("",) * len(postbacks)), "lost"
         else:
             receipt, late = published.result(), end - start > 1e9 * self._confirm
             outcome = "repeated" if receipt.repeated else "held" if late else "confirmed"

@@ -369,7 +369,7 @@ async def test_who_is_answered_202_gets_no_second_answer() -> None:
         async with raw_link(board) as (reader, writer):
             writer.write(reply(1))
             assert (await read_answer(reader)).status == 202
-            broker.due[0].set_result(Receipt(confirmed=True))
+            broker.due[0].set_result(Receipt(confirmed=True, ids=("",)))
             writer.write(LIVE)
             assert (await read_answer(reader)).status == 200
 
@@ -670,7 +670,7 @@ async def test_while_an_answer_is_due_the_next_request_waits_and_too_many_are_no
         assert len(broker.due) == 1
 
         for number in range(len(requests)):
-            broker.due[number].set_result(Receipt(confirmed=True))
+            broker.due[number].set_result(Receipt(confirmed=True, ids=("",)))
             await turn()
             assert len(wire.statuses) == number + 1
 
@@ -688,7 +688,7 @@ async def test_what_waited_goes_to_aiohttp_after_the_answer_and_reading_goes_on(
         assert not wire.reading
         assert not heir.made
 
-        broker.due[0].set_result(Receipt(confirmed=True))
+        broker.due[0].set_result(Receipt(confirmed=True, ids=("",)))
         await turn()
 
         assert wire.statuses == [204]
@@ -994,7 +994,7 @@ async def test_what_a_sender_that_vanishes_has_sent_is_published_and_counted() -
             writer.write(reply(1))
             await broker.arrived.wait()
         await turn()
-        broker.due[0].set_result(Receipt(confirmed=True))
+        broker.due[0].set_result(Receipt(confirmed=True, ids=("",)))
         await turn()
 
         assert await board.metric("switchboard_postbacks_total", outcome="confirmed") == 1
@@ -1046,7 +1046,7 @@ async def test_at_the_end_an_answer_that_is_due_is_waited_for(open_link: Open) -
         reader, writer = await open_link(board)
         writer.write(reply(1) + reply(2))
         await broker.arrived.wait()
-        loop.call_later(0.2, lambda: broker.due[0].set_result(Receipt(confirmed=True)))
+        loop.call_later(0.2, lambda: broker.due[0].set_result(Receipt(confirmed=True, ids=("",))))
         began = loop.time()
 
     assert loop.time() - began < 30  # no longer than it took

@@ -11,7 +11,6 @@ from switchboard_operator.broker.publish_command import PublishCommand
 from switchboard_operator.errors import BrokerFull
 from switchboard_operator.limits import Limits
 from switchboard_operator.mailbox import SHORTEST
-from switchboard_operator.marks import Mark
 from switchboard_operator.messages import Postback
 from tests import test_connections
 
@@ -48,7 +47,7 @@ def bodies(hold: Hold, most_bytes: int = PLENTY) -> list[bytes]:
 
 def confirm(hold: Hold, count: int = 1) -> None:
     for _ in range(count):
-        hold.confirm_first(None, repeated=False)
+        hold.confirm_first("", repeated=False)
 
 
 async def test_messages_go_in_the_order_in_which_they_were_put() -> None:
@@ -151,13 +150,13 @@ async def test_each_publication_is_told_its_ids_once_all_of_it_is_confirmed() ->
     one, two = waiting.put([postback(0)]), waiting.put([postback(1), postback(2)])
 
     done = []
-    for mark in (Mark("a", 1), Mark("a", 2), None):
-        waiting.confirm_first(mark, repeated=False)
+    for id_ in ("a:1", "a:2", ""):
+        waiting.confirm_first(id_, repeated=False)
         done.append((one.done(), two.done()))
 
     assert done == [(True, False), (True, False), (True, True)]
-    assert one.result() == Receipt(True, (Mark("a", 1),), repeated=False)
-    assert two.result() == Receipt(True, (Mark("a", 2), None), repeated=False)
+    assert one.result() == Receipt(True, ("a:1",), repeated=False)
+    assert two.result() == Receipt(True, ("a:2", ""), repeated=False)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +171,7 @@ async def test_a_publication_is_repeated_if_all_of_it_is(
     published = waiting.put(postbacks(2))
 
     for each in before:
-        waiting.confirm_first(None, repeated=each)
+        waiting.confirm_first("", repeated=each)
 
     assert published.result().repeated == repeated
 
@@ -183,7 +182,7 @@ async def test_what_redis_may_have_had_from_us_is_not_repeated() -> None:
     waiting.batch(PLENTY)[0].in_doubt = True
 
     for _ in range(2):
-        waiting.confirm_first(None, repeated=True)
+        waiting.confirm_first("", repeated=True)
 
     assert (ours.result().repeated, theirs.result().repeated) == (False, True)
 

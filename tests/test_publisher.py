@@ -84,11 +84,29 @@ def leave(publisher: Publisher, first: int, count: int) -> None:
     put(publisher, first, count).cancelled()  # nobody waits for it
 
 
+async def turn() -> None:
+    """Let all that is due in this turn of the loop happen."""
+    await asyncio.sleep(0)
+
+
+async def test_what_is_put_in_one_turn_of_the_loop_is_one_batch() -> None:
+    async with publishing() as (publisher, link):
+        for first in range(3):
+            leave(publisher, first, 1)
+        assert not link.sent
+        await turn()
+
+        [(command, _)] = link.sent
+        assert re.findall(rb'"n":(\d+)', command) == [b"0", b"1", b"2"]
+        link.answer()
+        assert publisher.held == 0
+
+
 async def test_a_batch_goes_out_behind_one_that_is_under_way_and_no_third() -> None:
     async with publishing() as (publisher, link):
-        leave(publisher, 0, SURE)
-        leave(publisher, 100, SURE)
-        leave(publisher, 200, SURE)
+        for first in (0, 100, 200):
+            leave(publisher, first, SURE)
+            await turn()
         assert len(link.sent) == 2
 
         link.answer()
@@ -105,7 +123,9 @@ async def test_a_batch_that_may_find_the_script_unknown_is_alone_under_way(
 ) -> None:
     async with publishing() as (publisher, link):
         leave(publisher, 0, first)
+        await turn()
         leave(publisher, 100, second)
+        await turn()
 
         assert len(link.sent) == 1
         link.answer()
@@ -118,6 +138,7 @@ async def test_a_batch_that_another_may_follow_brings_the_script_along(
 ) -> None:
     async with publishing() as (publisher, link):
         leave(publisher, 0, count)
+        await turn()
 
         [(command, _)] = link.sent
         assert (EVAL in command, EVALSHA in command) == (brought, not brought)
@@ -126,7 +147,10 @@ async def test_a_batch_that_another_may_follow_brings_the_script_along(
 
 async def test_a_batch_in_trouble_and_the_one_behind_it_are_sorted_out_in_order() -> None:
     async with publishing() as (publisher, link):
-        done = [put(publisher, 0, SURE), put(publisher, 100, SURE)]
+        done = [put(publisher, 0, SURE)]
+        await turn()
+        done.append(put(publisher, 100, SURE))
+        await turn()
 
         link.answer(ResponseError("BUSY"))
         assert not link.again  # the other may have been run
@@ -144,6 +168,7 @@ async def test_what_redis_refuses_together_it_is_asked_to_publish_one_by_one() -
     async with publishing() as (publisher, link):
         link.refuses = lambda command: command.count(b'{"to"') > 1
         done = put(publisher, 0, 3)
+        await turn()
 
         link.answer(ResponseError("CROSSSLOT"))
         receipt = await done

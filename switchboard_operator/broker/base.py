@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from switchboard_operator import replay
+from switchboard_operator import marks, replay
 from switchboard_operator.marks import Mark
 from switchboard_operator.messages import Delivery, Postback
 
@@ -37,13 +37,18 @@ class Receipt(msgspec.Struct, frozen=True):  # made for each postback: a datacla
     What became of a publication.
 
     `confirmed`: every instance that is listening has it, and the mailbox too. Not confirmed: it is
-    held and will be published later. `marks` are the ids, `repeated` says that all was published
-    before.
+    held and will be published later. `ids` are those of the postbacks, "" of one that has none;
+    `repeated` says that all was published before.
     """
 
     confirmed: bool
-    marks: tuple[Mark | None, ...] = ()
+    ids: tuple[str, ...] = ()
     repeated: bool = False
+
+    @property
+    def marks(self) -> tuple[Mark | None, ...]:
+        """Return the ids as marks."""
+        return tuple(map(marks.ours, self.ids))
 
 
 @dataclass(frozen=True, slots=True)

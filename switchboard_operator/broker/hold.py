@@ -10,28 +10,27 @@ from switchboard_operator.broker.base import Receipt
 from switchboard_operator.broker.publish_command import Part, PublishCommand
 from switchboard_operator.errors import BrokerFull
 from switchboard_operator.limits import Limits
-from switchboard_operator.marks import Mark
 from switchboard_operator.messages import Postback
 
 
 class _Publication:
     """Messages that were put together, and what has become of those at their head."""
 
-    __slots__ = ("_marks", "_repeated", "_waiting", "done", "is_probe")
+    __slots__ = ("_ids", "_repeated", "_waiting", "done", "is_probe")
 
     def __init__(self, done: asyncio.Future[Receipt], count: int, *, is_probe: bool) -> None:
         self.done = done
         self.is_probe = is_probe  # which is nothing to lose
         self._waiting = count
-        self._marks: list[Mark | None] = []
+        self._ids: list[str] = []
         self._repeated = True  # until one was not
 
-    def confirm(self, mark: Mark | None, *, repeated: bool) -> None:
-        self._marks.append(mark)
+    def confirm(self, id_: str, *, repeated: bool) -> None:
+        self._ids.append(id_)
         self._repeated = self._repeated and repeated
         self._waiting -= 1
         if not self._waiting and not self.done.done():  # who put them may have left
-            self.done.set_result(Receipt(True, tuple(self._marks), self._repeated))
+            self.done.set_result(Receipt(True, tuple(self._ids), self._repeated))
 
 
 @dataclass(slots=True, eq=False)
@@ -110,9 +109,9 @@ class Hold:
             batch.append(entry)
         return batch
 
-    def confirm_first(self, mark: Mark | None, *, repeated: bool) -> None:
+    def confirm_first(self, id_: str, *, repeated: bool) -> None:
         """
-        Drop the message at the head, which Redis has published with the id *mark*.
+        Drop the message at the head, which Redis has published with the id *id_*, "" for none.
 
         *repeated*: it had done so before, which means nothing for a message that was in doubt.
         """
@@ -120,7 +119,7 @@ class Hold:
         if not entry.publication.is_probe:
             self.held -= 1
             self._held_bytes -= len(entry.body)
-        entry.publication.confirm(mark, repeated=repeated and not entry.in_doubt)
+        entry.publication.confirm(id_, repeated=repeated and not entry.in_doubt)
         if not self.held:
             self._emptied.set()
 

@@ -77,5 +77,5 @@ class MemoryBroker:
 
 
 def _joined(published: Sequence[tuple[Mark | None, bool]]) -> Receipt:
-    ids = tuple(mark for mark, _ in published)
+    ids = tuple(str(mark or "") for mark, _ in published)
     return Receipt(True, ids, repeated=all(repeated for _, repeated in published))

@@ -1,7 +1,6 @@
 """The call of publish.lua, most of which is written out at once, since it is made so often."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from switchboard_operator import marks
 from switchboard_operator.broker import channels, keys, resp, scripts
@@ -25,11 +24,7 @@ _KEYS = b"".join(
 _OWN = b"$%d\r\n%b\r\n$%d\r\n%b\r\n"  # to which it is added how many are kept
 
 
-class Part(NamedTuple):
-    """What a call has for one postback: its keys, and its arguments."""
-
-    keys: bytes
-    arguments: bytes
+Part = tuple[bytes, bytes]  # what a call has for one postback: its keys, and its arguments
 
 
 class PublishCommand:
@@ -52,7 +47,7 @@ class PublishCommand:
         length, size = len(session), len(body)
         kept = kept and bool(self._rules.size_for(postback.session))
         head = b" %b %d" % (session, size)
-        return Part(
+        return (
             _KEYS % (
                 _ONCE + length + len(key), session, key,
                 _STATE + length, session, _BODIES + length, session,
@@ -67,13 +62,14 @@ class PublishCommand:
         *load* makes the script known to Redis if it was not.
         """
         count = len(parts)
+        each_ones_keys, each_ones_arguments = zip(*parts, strict=True)
         step = f"{self._step:g}:{now // self._step:.0f}"  # another one for other lifetimes
         return b"".join([
             b"*%d\r\n" % (_COUNT + _COUNT_EACH * count),
             _LOADING_HEAD if load else _HEAD,
             resp.parts(3 * count),
-            *[part.keys for part in parts],
+            *each_ones_keys,
             self._channels_and_rules,
             resp.parts(step, marks.new_epoch()),
-            *[part.arguments for part in parts],
+            *each_ones_arguments,
         ])  # fmt: skip

@@ -28,8 +28,9 @@ from switchboard_operator.metrics import Metrics
 
 LEAST_BATCH = 16 * 1024  # bytes in one call on the slowest of links, or one message
 CHECK_LIFETIME = 60  # seconds
+UNDER_WAY = 2  # batches at most
 SURE = 8  # messages of a batch for which to send the whole script costs little
-USUAL, REPEATED, BARE = 0, 1, 2  # what publish.lua says of a postback, and need not say
+REPEATED, BARE = 1, 2  # what publish.lua says of a postback that is not as usual
 
 log = structlog.get_logger()
 
@@ -54,8 +55,10 @@ class Publisher:
         self._batch_bytes = limits.batch_bytes  # less while links break under that much
         self._paused = True
         self._alarm = Alarm(limits.probe_every)
-        self._link: Link | None = None  # which takes what is put
+        self._link: Link | None = None  # which takes what is put …
+        self._loop: asyncio.AbstractEventLoop  # … on this loop
         self._checking = False  # and it is not to be disturbed
+        self._gathering = False  # there will be more in this turn
         self._under_way: deque[list[Entry]] = deque()  # batches, the oldest first
         self._doubted: list[Entry] = []  # of which Redis did not run all, and what went after them
         self._complaints = Occasions(limits.log_interval)
@@ -74,7 +77,9 @@ class Publisher:
     def put(self, postbacks: Sequence[Postback]) -> asyncio.Future[Receipt]:
         """Queue postbacks; the future is done when all are published. Raises BrokerFull."""
         published = self._hold.put(postbacks)
-        self._go_on()
+        if not self._gathering and self._link is not None and len(self._under_way) < UNDER_WAY:
+            self._gathering = True
+            self._loop.call_soon(self._gathered)
         return published
 
     def put_probe(self, probe: Postback) -> asyncio.Future[Receipt]:
@@ -104,7 +109,7 @@ class Publisher:
         await self._check(link)
         await _check_publishing(link)
         self._links.works()
-        self._link = link
+        self._link, self._loop = link, asyncio.get_running_loop()
         link.broken = self._alarm.ring
         try:
             self._go_on()
@@ -130,6 +135,11 @@ class Publisher:
     def _call(self, batch: Sequence[Entry], *, load: bool) -> bytes:
         return self._command.call([entry.part for entry in batch], time.time(), load=load)
 
+    def _gathered(self) -> None:
+        """Publish what came in the same turn of the loop: one call takes less than several."""
+        self._gathering = False
+        self._go_on()
+
     def _may_follow(self, waiting: int) -> bool:
         """
         Tell whether some of what is *waiting* may go out, if need be behind what is under way.
@@ -139,7 +149,7 @@ class Publisher:
         """
         if not self._under_way:
             return waiting > 0
-        return len(self._under_way) == 1 and min(len(self._under_way[0]), waiting) >= SURE
+        return len(self._under_way) < UNDER_WAY and min(len(self._under_way[0]), waiting) >= SURE
 
     def _take(self, replies: list[Any]) -> None:
         """Take what Redis says of a batch; what is not as usual is for the task to sort out."""
@@ -213,14 +223,18 @@ class Publisher:
 
     def _confirm(self, reply: bytes | tuple[bytes, int]) -> None:
         """Take what Redis says of the first that is held."""
-        mark, what = (reply, USUAL) if isinstance(reply, bytes) else reply
+        if isinstance(reply, bytes):
+            self._hold.confirm_first(reply.decode(), repeated=False)
+            return
+        [became, what] = reply
         if what == BARE:
             self._complain()
-        self._hold.confirm_first(marks.ours(mark.decode()), repeated=what == REPEATED)
+        id_ = str(marks.parse(became.decode("utf-8", "replace")) or "")  # it has lain around
+        self._hold.confirm_first(id_, repeated=what == REPEATED)
 
     def _complain(self) -> None:
         self._script_errors.inc()
-        if self._complaints.due("script", asyncio.get_running_loop().time()):
+        if self._complaints.due("script", self._loop.time()):
             log.warning("redis keeps nothing, publishing without ids")
 
 

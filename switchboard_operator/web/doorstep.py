@@ -39,7 +39,7 @@ class Doorstep(asyncio.Protocol):
         self._there = there
         self._loop = asyncio.get_running_loop()
         self._ours = False  # neither lost nor aiohttp's
-        self._waiting = bytearray()
+        self._waiting = b""
         self._begun = False  # some of a request is here, and the time for the rest is running
         self._due: asyncio.Future[Receipt] | None = None  # what the next answer is about
         self._closing = False
@@ -109,11 +109,14 @@ class Doorstep(asyncio.Protocol):
         took = self._porter.take(self._waiting)
         if took is Verdict.OTHER:
             self._hand_over()
-        elif took is not Verdict.MORE:
-            self._await(took)
-        elif not self._begun:
-            self._begun = True
-            self._deadline.set(self._limits.doorstep_patience)
+        elif took is Verdict.MORE:
+            if not self._begun:
+                self._begun = True
+                self._deadline.set(self._limits.doorstep_patience)
+        else:
+            published, size = took
+            self._waiting = self._waiting[size:]
+            self._await(published)
 
     def _let_in(self) -> None:
         """Let a user in, or leave it to aiohttp what this is; we have no part in it any more."""
@@ -158,7 +161,7 @@ class Doorstep(asyncio.Protocol):
         """Let aiohttp have the connection, as if it had had it from the first byte that waits."""
         if self._transport.is_closing():
             return
-        waiting = bytes(self._waiting)
+        waiting = self._waiting
         if self._paused:
             self._transport.resume_reading()
         self._leave()
@@ -172,7 +175,7 @@ class Doorstep(asyncio.Protocol):
 
     def _leave(self) -> None:
         self._ours, self._paused = False, False
-        self._waiting.clear()
+        self._waiting = b""
         self._there.discard(self)
         if self._over is not None:
             self._over.set_result(None)

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
@@ -14,11 +13,17 @@ from aiohttp.http import SERVER_SOFTWARE
 from switchboard_operator import messages, plain_http, signatures
 from switchboard_operator.broker.base import Receipt
 from switchboard_operator.errors import PostbackRefused, SignatureError
+from switchboard_operator.known_head import Recogniser
 from switchboard_operator.plain_http import Post, Verdict
 from switchboard_operator.web import keys, postback, request_id
 
 # What errors.as_json says of a bug.
 _BUG: Final = b'{"error":"internal_error","detail":"something went wrong here"}'
+
+# How an answer begins that says an id, and nothing else.
+_PUBLISHED: Final = f"HTTP/1.1 204 No Content\r\n{postback.MESSAGE_ID}: "
+
+Taken = tuple[asyncio.Future[Receipt], int]  # what becomes of it, and how many bytes it had
 
 log = structlog.get_logger()
 
@@ -37,14 +42,15 @@ class Porter:
         self._metrics = app[keys.METRICS]
         self._sample = app[keys.DELIVERY_SAMPLE]
         self._settings = app[keys.SETTINGS]
+        self._recogniser = Recogniser()
         self._second = 0
         self._last_fields = ""
 
-    def take(self, data: bytearray) -> asyncio.Future[Receipt] | Verdict:
-        """Publish the postback at the start of *data* and cut it off, if it is all there."""
+    def take(self, data: bytes) -> Taken | Verdict:
+        """Publish the postback at the start of *data*, if it is all there."""
         post: Post | Verdict = Verdict.OTHER
         try:
-            post = plain_http.recognise(data, self._limits.doorstep_bytes)
+            post = self._recogniser.recognise(data, self._limits.doorstep_bytes)
             if isinstance(post, Verdict):
                 return post
             published = self._publish(post)
@@ -54,9 +60,10 @@ class Porter:
             log.exception("fast lane failed", request_id=_request_id(post))
             self._metrics.task_failures.inc()
             return Verdict.OTHER
-        if isinstance(published, asyncio.Future):
-            del data[: post.size]
-        return published
+        if isinstance(published, Verdict):
+            return published
+        self._recogniser.learn(data, post)
+        return published, post.size
 
     def _publish(self, post: Post) -> asyncio.Future[Receipt] | Verdict:
         hmac = signatures.verify_usual(
@@ -64,7 +71,7 @@ class Porter:
             post.fields,
             post.body,
             self._settings.concierge_postback_secret_key,
-            datetime.now(UTC),
+            time.time(),
         )
         if hmac is None or messages.is_array(post.body):
             return Verdict.OTHER
@@ -76,6 +83,9 @@ class Porter:
         """Count what became of a postback and return the response that says it."""
         try:
             receipt = published.result() if published.done() else Receipt(confirmed=False)
+            if receipt.confirmed and not receipt.repeated and receipt.ids[0]:  # as usual
+                self._metrics.postbacks_confirmed.add(1)
+                return f"{_PUBLISHED}{receipt.ids[0]}\r\n{self._ending()}\r\n".encode()
             postback.count(receipt, 1, self._metrics)
             status, fields = postback.status(receipt), postback.headers(receipt, single=True)
             return plain_http.answer(status, fields, self._ending())

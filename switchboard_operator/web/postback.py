@@ -14,6 +14,8 @@ from switchboard_operator.metrics import Metrics
 from switchboard_operator.settings import Settings
 from switchboard_operator.web import keys, signature
 
+MESSAGE_ID = "Switchboard-Message-Id"
+
 
 async def postback(request: web.Request) -> web.Response:
     """Take a reply of the Concierge, or several, and let every instance try to deliver them."""
@@ -54,8 +56,8 @@ def status(receipt: Receipt) -> HTTPStatus:
 def headers(receipt: Receipt, *, single: bool) -> dict[str, str]:
     """Return the fields that go with it; only what is *single* has one id to tell."""
     named: dict[str, str] = {}
-    if single and receipt.marks and receipt.marks[0] is not None:
-        named["Switchboard-Message-Id"] = str(receipt.marks[0])
+    if single and receipt.ids and receipt.ids[0]:
+        named[MESSAGE_ID] = receipt.ids[0]
     if receipt.repeated:
         named["Switchboard-Duplicate"] = "true"
     return named
