@@ -9,14 +9,14 @@ from switchboard_operator.settings import Settings
 
 def text(url: str, settings: Settings, look: FirstLook) -> str:
     """Return the banner of a process at *url*; the chat's address is the first URL in it."""
-    concierge = "gives no version" if look.concierge is None else f"version {look.concierge}"
+    redis = f" ({_state(look.redis)})" if settings.rediscloud_url else ""
     lines = [
         f"Switchboard Operator {__version__}",
         f"  Chat       {url}/chat",
         f"  Status     {url}/",
         *_embedding(url),
-        f"  Concierge  {settings.concierge_url} ({concierge})",
-        f"  Broker     {broker(settings)}{_state(settings, look)}",
+        f"  Concierge  {settings.concierge_url} ({_state(look.concierge)})",
+        f"  Broker     {broker(settings)}{redis}",
     ]
     if settings.allowed_origins == {"*"}:
         lines.append("  Note       any web origin may connect (ALLOWED_ORIGINS)")
@@ -42,7 +42,5 @@ def broker(settings: Settings) -> str:
     return f"Redis at {address.hostname}:{address.port or 6379}"
 
 
-def _state(settings: Settings, look: FirstLook) -> str:
-    if not settings.rediscloud_url:
-        return ""
-    return " (is there)" if look.redis else " (does not answer yet)"
+def _state(is_there: bool) -> str:
+    return "is there" if is_there else "is not there yet"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from operator import attrgetter
 
 from switchboard_operator import frames
@@ -73,6 +73,10 @@ class Connections:
     def has(self, session: str) -> bool:
         """Tell whether there is any connection of *session*."""
         return session in self._by_session
+
+    def has_any(self, sessions: Iterable[str]) -> bool:
+        """Tell whether there is any connection of any of *sessions*."""
+        return not self._by_session.keys().isdisjoint(sessions)
 
     async def emptied(self) -> None:
         """Wait until there is no connection."""

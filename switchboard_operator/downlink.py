@@ -1,5 +1,7 @@
 """The line from the Concierge to users: a postback goes to every local socket of its session."""
 
+from collections.abc import Iterable
+
 from switchboard_operator.connection import Connection
 from switchboard_operator.connections import Connections
 from switchboard_operator.delivery_sample import DeliverySample
@@ -46,6 +48,10 @@ class Downlink:
     def has(self, session: str) -> bool:
         """Tell whether there is any socket of *session* here, or was when it said something."""
         return self._connections.has(session) or self._turns.waits(session)
+
+    def has_any(self, sessions: Iterable[str]) -> bool:
+        """Tell whether `has` is true of any of *sessions*: of most it is not, in a large fleet."""
+        return self._connections.has_any(sessions) or self._turns.waits_for_any(sessions)
 
     def sockets_of(self, session: str) -> int:
         """Return how many sockets of *session* are here."""

@@ -46,6 +46,7 @@ class TracedSubscriber:
         self.write = subscriber.write
         self.resync = subscriber.resync
         self.has = subscriber.has
+        self.has_any = subscriber.has_any
         self.sockets_of = subscriber.sockets_of
 
     def deliver(self, delivery: Delivery) -> None:

@@ -1,6 +1,7 @@
 """Notice whether users get answers, and how soon: a message is to be followed by a postback."""
 
 import asyncio
+from collections.abc import Iterable
 from itertools import takewhile
 from typing import Self
 
@@ -53,6 +54,10 @@ class Turns:
     def waits(self, session: str) -> bool:
         """Tell whether *session* waits for an answer, be its user still there or not."""
         return session in self._began
+
+    def waits_for_any(self, sessions: Iterable[str]) -> bool:
+        """Tell whether any of *sessions* waits for an answer."""
+        return not self._began.keys().isdisjoint(sessions)
 
     def forget(self) -> None:
         """Note that answers may have gone unheard: what is waited for can't be known."""

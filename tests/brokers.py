@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -53,6 +53,9 @@ class Ear:
 
     def has(self, session: str) -> bool:
         return not session.startswith("~") and session not in self.elsewhere
+
+    def has_any(self, sessions: Iterable[str]) -> bool:
+        return any(map(self.has, sessions))
 
     def sockets_of(self, session: str) -> int:
         return self.sockets.get(session, 0)

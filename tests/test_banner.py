@@ -11,7 +11,7 @@ from switchboard_operator.first_look import FirstLook, first_look
 from switchboard_operator.limits import Limits
 from switchboard_operator.settings import Settings
 from tests.fakes import FakeConcierge
-from tests.redis_server import redis_server
+from tests.redis_server import free_port, redis_server
 from tests.switchboards import switchboard, variables
 
 URL = "http://127.0.0.1:5555"
@@ -36,8 +36,8 @@ def test_it_shows_version_concierge_and_what_joins_instances() -> None:
 @pytest.mark.parametrize(
     ("look", "concierge", "redis"),
     [
-        (FirstLook("7.2", redis=True), "version 7.2", "is there"),
-        (FirstLook(), "gives no version", "does not answer yet"),
+        (FirstLook(concierge=True, redis=True), "is there", "is there"),
+        (FirstLook(), "is not there yet", "is not there yet"),
     ],
 )
 def test_it_says_who_answers(look: FirstLook, concierge: str, redis: str) -> None:
@@ -108,16 +108,18 @@ async def test_a_first_look_finds_out_who_answers(concierge: FakeConcierge) -> N
         switchboard(concierge.url, REDISCLOUD_URL=redis.url) as board,
     ):
         assert board.app is not None
-        assert await first_look(board.app) == FirstLook("fake 1.0", redis=True)
+        assert await first_look(board.app) == FirstLook(concierge=True, redis=True)
+        assert concierge.received == []
 
 
 async def test_a_first_look_does_not_wait_for_who_says_nothing() -> None:
     deaf = socket.create_server(("127.0.0.1", 0))  # it takes connections and answers nothing
     with deaf:
-        url, limits = f"http://127.0.0.1:{deaf.getsockname()[1]}", Limits(first_look=0.2)
-        async with switchboard(url, limits, REDISCLOUD_URL=url.replace("http", "redis")) as board:
+        redis_url, limits = f"redis://127.0.0.1:{deaf.getsockname()[1]}", Limits(first_look=0.2)
+        nobody = f"http://127.0.0.1:{free_port()}"
+        async with switchboard(nobody, limits, REDISCLOUD_URL=redis_url) as board:
             assert board.app is not None
 
-            look = await asyncio.wait_for(first_look(board.app), 2)
+            look = await asyncio.wait_for(first_look(board.app), 30)
 
-    assert look == FirstLook(None, redis=False)
+    assert look == FirstLook(concierge=False, redis=False)

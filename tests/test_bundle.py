@@ -1,11 +1,28 @@
 """Postbacks that come in one message: what is read of it, and what is none."""
 
+from collections.abc import Iterable
+
 import pytest
 
 from switchboard_operator.broker import bundle
 from switchboard_operator.marks import Mark
 from switchboard_operator.messages import Delivery
 
+
+class Here:
+    """Wants what is for these."""
+
+    def __init__(self, sessions: set[str]) -> None:
+        self._sessions = sessions
+
+    def has(self, session: str) -> bool:
+        return session in self._sessions
+
+    def has_any(self, sessions: Iterable[str]) -> bool:
+        return any(session in self._sessions for session in sessions)
+
+
+EVERYBODY = Here({"alice", "bob"})
 TWO = b"k3f9:41 alice 9  bob 5\n" + b'{"n": 1}\n' + b'{"2"}'
 ALICES = Delivery("alice", b'{"n": 1}\n', Mark("k3f9", 41))
 BOBS = Delivery("bob", b'{"2"}', None)
@@ -22,18 +39,18 @@ BOBS = Delivery("bob", b'{"2"}', None)
     ids=["both", "first", "last", "none"],
 )
 def test_those_are_read_whose_session_is_wanted(here: set[str], found: list[Delivery]) -> None:
-    assert bundle.read(TWO, here.__contains__) == found
+    assert bundle.read(TWO, Here(here)) == found
 
 
 def test_bodies_are_bytes_whatever_is_in_them() -> None:
     body = '{"é\n ":"🐶"}'.encode()
     data = b"a:1 alice %d\n" % len(body) + body
 
-    assert bundle.read(data, lambda _: True) == [Delivery("alice", body, Mark("a", 1))]
+    assert bundle.read(data, EVERYBODY) == [Delivery("alice", body, Mark("a", 1))]
 
 
 def test_one_may_be_empty() -> None:
-    assert bundle.read(bundle.EMPTY, lambda _: True) == []
+    assert bundle.read(bundle.EMPTY, EVERYBODY) == []
     assert not bundle.has(bundle.EMPTY, "alice")
 
 
@@ -53,7 +70,7 @@ def test_one_may_be_empty() -> None:
 )
 def test_what_is_none_is_refused(data: bytes) -> None:
     with pytest.raises(bundle.BadBundle):
-        bundle.read(data, lambda _: True)
+        bundle.read(data, EVERYBODY)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 
@@ -50,6 +50,9 @@ class Broker(MemoryBroker):
         """Nothing waits."""
 
     def has(self, _session: str) -> bool:
+        return True
+
+    def has_any(self, _sessions: Iterable[str]) -> bool:
         return True
 
     def sockets_of(self, session: str) -> int:

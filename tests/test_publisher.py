@@ -67,7 +67,7 @@ async def publishing() -> AsyncIterator[tuple[Publisher, SlowLink]]:
     async def open_link() -> AsyncIterator[Any]:
         yield link
 
-    publisher = Publisher(open_link, RULES, Limits(), Metrics("test"))
+    publisher = Publisher(open_link, RULES, Limits(batch_messages=SURE), Metrics("test"))
     publisher.resume()
     task = asyncio.create_task(publisher.run())
     await eventually(lambda: publisher.up)
@@ -104,9 +104,8 @@ async def test_what_is_put_in_one_turn_of_the_loop_is_one_batch() -> None:
 
 async def test_a_batch_goes_out_behind_one_that_is_under_way_and_no_third() -> None:
     async with publishing() as (publisher, link):
-        for first in (0, 100, 200):
-            leave(publisher, first, SURE)
-            await turn()
+        leave(publisher, 0, 3 * SURE)
+        await turn()
         assert len(link.sent) == 2
 
         link.answer()
@@ -147,9 +146,7 @@ async def test_a_batch_that_another_may_follow_brings_the_script_along(
 
 async def test_a_batch_in_trouble_and_the_one_behind_it_are_sorted_out_in_order() -> None:
     async with publishing() as (publisher, link):
-        done = [put(publisher, 0, SURE)]
-        await turn()
-        done.append(put(publisher, 100, SURE))
+        done = [put(publisher, 0, SURE), put(publisher, 100, SURE)]
         await turn()
 
         link.answer(ResponseError("BUSY"))

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -334,6 +334,9 @@ async def test_a_bug_in_delivery_does_not_leave_an_instance_deaf(redis: RedisSer
             """Nothing waits."""
 
         def has(self, _session: str) -> bool:
+            return True
+
+        def has_any(self, _sessions: Iterable[str]) -> bool:
             return True
 
         def sockets_of(self, _session: str) -> int:

@@ -1,7 +1,7 @@
 """What the switchboard asks of a broker, whichever it is."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,6 +27,9 @@ class Subscriber(Protocol):
 
     def has(self, session: str) -> bool:
         """Tell whether postbacks to *session* need be delivered here."""
+
+    def has_any(self, sessions: Iterable[str]) -> bool:
+        """Tell whether `has` is true of any of *sessions*."""
 
     def sockets_of(self, session: str) -> int:
         """Return how many sockets of *session* are here."""

@@ -1,6 +1,7 @@
 """Postbacks that were published together: what publish.lua sends to instances in one message."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Protocol
 
 from switchboard_operator import marks
 from switchboard_operator.messages import Delivery
@@ -14,7 +15,17 @@ class BadBundle(ValueError):
     """This is none: it comes from no instance."""
 
 
-def read(data: bytes, wanted: Callable[[str], bool]) -> list[Delivery]:
+class Wanted(Protocol):
+    """Tells of which sessions postbacks are wanted."""
+
+    def has(self, session: str) -> bool:
+        """Tell whether those of *session* are."""
+
+    def has_any(self, sessions: Iterable[str]) -> bool:
+        """Tell whether those of any of *sessions* are."""
+
+
+def read(data: bytes, wanted: Wanted) -> list[Delivery]:
     """
     Return the postbacks in a bundle whose session is *wanted*; most are others' in a large fleet.
 
@@ -24,13 +35,13 @@ def read(data: bytes, wanted: Callable[[str], bool]) -> list[Delivery]:
         end = data.index(_END)
         fields = data[:end].decode("ascii").split(" ")
         sessions = fields[1::_EACH]
-        if not any(map(wanted, sessions)):
+        if not wanted.has_any(sessions):
             return []
         found = []
         start = end + 1
         for mark, session, size in zip(fields[::_EACH], sessions, fields[2::_EACH], strict=True):
             end = start + int(size)
-            if wanted(session):
+            if wanted.has(session):
                 found.append(Delivery(session, data[start:end], marks.ours(mark)))
             start = end
     except ValueError as exc:

@@ -110,7 +110,7 @@ class Listener:
 
     def _take_bundle(self, data: bytes, subscriber: Subscriber) -> None:
         try:
-            deliveries = bundle.read(data, subscriber.has)
+            deliveries = bundle.read(data, subscriber)
         except bundle.BadBundle:
             self._metrics.rejects.labels("broadcast").inc()
             return

@@ -77,7 +77,7 @@ class Publisher:
     def put(self, postbacks: Sequence[Postback]) -> asyncio.Future[Receipt]:
         """Queue postbacks; the future is done when all are published. Raises BrokerFull."""
         published = self._hold.put(postbacks)
-        if not self._gathering and self._link is not None and len(self._under_way) < UNDER_WAY:
+        if self._link is not None and not (self._under_way or self._gathering):
             self._gathering = True
             self._loop.call_soon(self._gathered)
         return published
@@ -136,7 +136,7 @@ class Publisher:
         return self._command.call([entry.part for entry in batch], time.time(), load=load)
 
     def _gathered(self) -> None:
-        """Publish what came in the same turn of the loop: one call takes less than several."""
+        """Publish what came in the same turn of the loop: one call takes less than several do."""
         self._gathering = False
         self._go_on()
 
