@@ -1,10 +1,10 @@
 """One user's socket, seen from the side that writes: its place in the session, and what waits."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 from switchboard_operator import frames
+from switchboard_operator.ending import Ending
 from switchboard_operator.frames import Wire
 from switchboard_operator.limits import KIB, Limits
 from switchboard_operator.marks import Mark
@@ -12,38 +12,9 @@ from switchboard_operator.messages import Delivery
 from switchboard_operator.outbox import Outbox
 from switchboard_operator.receipts import Receipts
 from switchboard_operator.replay import Greet, Mailbox, Replay
-from switchboard_operator.stall_watch import StallWatch
+from switchboard_operator.sockets import Socket
 
 AT_ONCE = 64 * KIB  # bytes; then the peer's side is looked at again
-
-
-class Socket(Protocol):
-    """What a connection needs of a WebSocket; nothing here waits."""
-
-    @property
-    def full(self) -> bool:
-        """Tell whether nothing more should be sent until the peer has taken some."""
-
-    def send(self, frames: Sequence[bytes]) -> None:
-        """Send text frames."""
-
-    def ping(self, payload: bytes) -> None:
-        """Send a ping."""
-
-    def pong(self, payload: bytes) -> None:
-        """Send a pong."""
-
-    def close(self, code: int) -> None:
-        """Send a Close frame."""
-
-    def release(self) -> None:
-        """Let go of the link once what is unsent has been sent."""
-
-    def abort(self) -> None:
-        """Drop the link at once, whatever is unsent."""
-
-    def unsent(self) -> int:
-        """Return the number of bytes that the peer has not taken from us."""
 
 
 class Connection:
@@ -57,25 +28,15 @@ class Connection:
     """
 
     __slots__ = (
-        "_close_sent",
-        "_closes_with_receipt",
-        "_dropped",
-        "_farewell",
-        "_gone",
-        "_guard",
-        "_limits",
+        "_ending",
         "_loop",
         "_mailbox",
         "_outbox",
-        "_peer_closed",
         "_ping_due",
         "_pong",
         "_replay",
         "_sending",
         "_socket",
-        "_stall",
-        "_stored",
-        "close_code",
         "delivered",
         "failed",
         "heard_at",
@@ -90,7 +51,6 @@ class Connection:
         """Write to *socket* in the format of *wire*, within *limits*; read from *mailbox*."""
         self.session = ""  # until it joins one
         self.wire = wire
-        self.close_code: int | None = None  # ours, or the peer's if it closed first
         self.receipts = Receipts()
         self.replayed: Callable[[int, int], None] = (
             _ignore  # told what a page brought, what is lost
@@ -100,25 +60,25 @@ class Connection:
         self.failed: Callable[[Connection, Exception], None] = _ignore
         self._socket = socket
         self._mailbox = mailbox
-        self._limits = limits
         self._loop = asyncio.get_running_loop()
         self.heard_at = self.sent_at = self._loop.time()  # the peer's last sign of life; our frame
         self._outbox = Outbox(limits.outbox_frames, limits.outbox_bytes)
-        self._stored: asyncio.Future[None] | None = None  # the last thing proven
         self._ping_due = False
         self._pong: bytes | None = None
         self._sending = False
-        self._closes_with_receipt = self._close_sent = self._peer_closed = self._gone = False
-        self._dropped = 0  # bytes that had not left us when the link was lost
-        self._replay = Replay(mailbox, self._outbox, wire, self._wake)
-        self._stall: StallWatch | None = None  # while the peer has yet to take something
-        self._guard: asyncio.TimerHandle | None = None  # of a peer that does not let go
-        self._farewell: asyncio.TimerHandle | None = None  # the end of the wait for a receipt
+        wake = self._wake
+        self._replay = Replay(mailbox, self._outbox, wire, wake)
+        self._ending = Ending(socket, limits, wake)
+
+    @property
+    def close_code(self) -> int | None:
+        """Return the code that it closes with: ours, or the peer's if it closed first."""
+        return self._ending.code or None
 
     @property
     def closing(self) -> bool:
         """Tell whether a Close frame was sent, received or is about to be sent."""
-        return self.close_code is not None
+        return self._ending.code != 0
 
     @property
     def waiting(self) -> int:
@@ -151,7 +111,7 @@ class Connection:
 
         Of several that come together, each is put there first: they are written as one.
         """
-        if self.closing or not self._replay.joined:
+        if self._ending.code or not self._replay.joined:
             return False
         if delivery.mark is None:
             return self._put(self.wire.message(delivery.body, None), times=1)
@@ -192,8 +152,9 @@ class Connection:
         is cut off.
         """
         if not self.closing:
-            self._begin_to_close(code, discard=discard)
-            self._closes_with_receipt = receipt
+            if discard:
+                self._outbox.clear()
+            self._ending.begin(code, receipt=receipt)
             self._wake()
 
     def closed_by_peer(self, code: int) -> None:
@@ -202,42 +163,26 @@ class Connection:
 
         It has all that was written before, unless that has not even left us.
         """
-        if self._peer_closed:
-            return
-        all_arrived = not (self._dropped or self._socket.unsent())
-        self._peer_closed = True
-        self._closes_with_receipt = False
-        if not self.closing:  # before anything is proven, which would have more sent
-            self._begin_to_close(code, discard=True)
-        if all_arrived:
-            self._prove(self.receipts.all_arrived())
-        if self._close_sent:
-            self._socket.release()
-        self._wake()
+        if not self.closing:
+            self._outbox.clear()
+        arrived = self._ending.closed_by_peer(code)
+        self._prove(self.receipts.all_arrived() if arrived else None)
 
     def abort(self) -> None:
         """Drop the link at once: the peer is gone or takes nothing."""
-        if self.close_code is None:
-            self.close_code = frames.ABNORMAL
-        self._gone = True
-        self._socket.abort()
+        self._ending.abort()
 
     def ended_by_peer(self) -> None:
         """Note that the peer has closed its side: what is unsent has a while to arrive."""
-        if self.close_code is None:
-            self.close_code = frames.ABNORMAL
-        self._gone = True
-        if self._guard is None:
-            self._guard = self._loop.call_later(self._limits.close, self.abort)
+        self._ending.ended_by_peer()
 
     def filled(self) -> None:
         """Note that the peer takes no more for now; one that takes nothing for long is cut off."""
-        self._stall = StallWatch(self._socket.unsent, self._limits.stall, self._stalled)
-        self._stall.start()
+        self._ending.filled()
 
     def drained(self) -> None:
         """Note that the peer has taken most of what was sent, so that there is room again."""
-        self._stop_watching()
+        self._ending.drained()
         self._wake()
 
     def lost(self) -> None:
@@ -246,27 +191,13 @@ class Connection:
 
         Nothing of ours leads back here then: else only the garbage collector would free it.
         """
-        if self.close_code is None:
-            self.close_code = frames.ABNORMAL
-        self._gone = True
-        self._dropped = self._socket.unsent()
-        self.delivered = _ignore
-        self._stop_watching()
-        for timer in (self._guard, self._farewell):
-            if timer is not None:
-                timer.cancel()
+        self._ending.lost()
         self._replay.stop()
-        self._replay = Replay(self._mailbox, self._outbox, self.wire, _ignore)
-
-    def _begin_to_close(self, code: int, *, discard: bool) -> None:
-        self.close_code = code
-        if discard:
-            self._outbox.clear()
-        self._guard = self._loop.call_later(self._limits.close, self.abort)
+        self.delivered = _ignore
 
     def _put(self, frame: bytes, *, times: int) -> bool:
         """Put *frame* on the line; a client too slow for that is closed: nobody waits for it."""
-        if self.closing:
+        if self._ending.code:
             return False
         if not self._outbox.has_room(len(frame), beside=self._replay.held, times=times):
             self.close(frames.TOO_SLOW, discard=True)
@@ -278,7 +209,7 @@ class Connection:
 
     def _prove(self, mark: Mark | None) -> None:
         if mark is not None:
-            self._stored = self._mailbox.prove(self.session, mark, urgent=self.closing)
+            self._ending.stored = self._mailbox.prove(self.session, mark, urgent=self.closing)
         self._wake()
 
     def _wake(self) -> None:
@@ -297,7 +228,7 @@ class Connection:
 
     def _advance(self) -> bool:
         """Do what is next, if it can be done now; return whether it was."""
-        if self._gone or self._close_sent or self._socket.full:
+        if self._ending.silent or self._socket.full:
             return False
         if self._pong is not None:
             payload, self._pong = self._pong, None
@@ -306,8 +237,9 @@ class Connection:
             self._send_ping()
         elif self._outbox:
             self._send_frames()
-        elif self.close_code is not None:
-            return self._end(self.close_code)
+        elif self._ending.code:
+            self._ping_due = self._ending.finish(complete=self.receipts.complete)
+            return self._ping_due
         else:
             return self._catch_up()
         return True
@@ -333,47 +265,6 @@ class Connection:
             return False
         self.replayed(*caught_up)
         return True
-
-    def _end(self, code: int) -> bool:
-        """
-        Send the Close frame, once what the client has is known as well as can be.
-
-        Returns whether something else is to be sent before.
-        """
-        if self._farewell is None:
-            self._farewell = self._loop.call_later(self._limits.last_receipt, self._wait_no_more)
-            self._ping_due = self._closes_with_receipt and not self.receipts.complete
-            if self._ping_due:
-                return True
-        if not self._awaits_receipt():
-            self._close_sent = True
-            self._farewell.cancel()
-            self._socket.close(code)
-            if self._peer_closed:
-                self._socket.release()
-        return False
-
-    def _wait_no_more(self) -> None:
-        self._closes_with_receipt = False
-        self._stored = None
-        self._wake()
-
-    def _awaits_receipt(self) -> bool:
-        if self._closes_with_receipt and not self.receipts.complete:
-            return True
-        if self._stored is None or self._stored.done():
-            return False
-        self._stored.add_done_callback(lambda _: self._wake())
-        return True
-
-    def _stop_watching(self) -> None:
-        if self._stall is not None:
-            self._stall.stop()
-            self._stall = None
-
-    def _stalled(self) -> None:
-        self.close_code = self.close_code or frames.TOO_SLOW
-        self.abort()
 
 
 def _ignore(*_: object) -> None:

@@ -65,7 +65,7 @@ class Replay:
         self._feed: Feed | None = None  # until it joins
         self._page: asyncio.Future[Page | None] | None = None  # being read
         self._greet: Greet | None = None
-        self._after_hello: list[bytes] = []  # frames that came before the greeting
+        self._after_hello: tuple[bytes, ...] = ()  # frames that came before the greeting
         self._held_bytes = 0
 
     @property
@@ -107,7 +107,7 @@ class Replay:
         """Keep *frame* if it must wait for the greeting; tell whether it does."""
         if self._greet is None:
             return False
-        self._after_hello.append(frame)
+        self._after_hello += (frame,)
         self._held_bytes += len(frame)
         return True
 
@@ -144,7 +144,9 @@ class Replay:
         return len(due), feed.lost
 
     def stop(self) -> None:
-        """Read no further."""
+        """Read no further, and wake nobody."""
+        self._wake = lambda: None
+        self._greet = None
         if self._page is not None:
             self._page.cancel()
 
@@ -154,5 +156,5 @@ class Replay:
             self._greet = None
             for frame in self._after_hello:
                 self._outbox.put(frame)
-            self._after_hello.clear()
+            self._after_hello = ()
             self._held_bytes = 0

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import itertools
 import json
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from switchboard_operator import frames
 from switchboard_operator.broker.memory_mailbox import MemoryMailbox
 from switchboard_operator.connection import Connection
 from switchboard_operator.connections import Connections
+from switchboard_operator.ending import Ending
 from switchboard_operator.limits import Limits
 from switchboard_operator.mailbox import MailboxRules, Page
 from switchboard_operator.marks import Mark
@@ -256,6 +258,31 @@ async def written_to(socket: FakeSocket, mailbox: MemoryMailbox) -> Connection:
     return connection
 
 
+async def test_a_peer_that_has_said_its_last_gets_no_more_of_what_waits() -> None:
+    socket = FakeSocket()
+    connection = connection_on(socket, Limits())
+    take_nothing(socket, connection)
+    connection.offer(b"1")
+
+    connection.closed_by_peer(1000)
+    take_all(socket, connection)
+
+    assert socket.sent == [("close", 1000)]
+
+
+async def test_a_close_with_receipt_asks_for_it_and_goes_out_when_it_comes() -> None:
+    socket, mailbox = FakeSocket(), MemoryMailbox(RULES)
+    connection = await written_to(socket, mailbox)
+
+    connection.close(1012, receipt=True)
+    [ping] = pings(socket)
+    assert socket.sent[-1] == ("ping", ping)
+    connection.ponged(ping)
+    await eventually(lambda: socket.sent[-1] == ("close", 1012))
+
+    assert await cursor(mailbox) == 1
+
+
 async def test_a_close_proves_what_has_left_us() -> None:
     socket, mailbox = FakeSocket(), MemoryMailbox(RULES)
     connection = await written_to(socket, mailbox)
@@ -488,12 +515,38 @@ async def test_of_a_connection_that_is_over_nothing_waits_for_the_collector(
 
 def remains() -> list[object]:
     """Return what there is of connections, their upgrades among it."""
-    parts = (Connection, Conversation, Heartbeat, Replay, WebSocket)
+    parts = (Connection, Conversation, Ending, Heartbeat, Replay, WebSocket)
     return [
         one
         for one in gc.get_objects()
         if isinstance(one, parts) or (isinstance(one, web.Request) and one.query_string)
     ]
+
+
+@pytest.mark.usefixtures("without_collector")
+async def test_nor_of_one_that_is_lost_before_its_mailbox_has_answered() -> None:
+    class Greeter:
+        """Refers to its connection, as whoever greets for it does."""
+
+        def __init__(self, connection: Connection) -> None:
+            self.connection = connection
+
+        def greet(self, _page: Page | None, _lost: int) -> bytes:
+            return b"hello"
+
+    class SilentMailbox(MemoryMailbox):
+        def read(self, session: str, after: Mark | None) -> asyncio.Future[Page | None]:
+            return asyncio.get_running_loop().create_future()
+
+    connection = Connection(FakeSocket(), frames.CLASSIC, SilentMailbox(RULES), Limits())
+    greeter = Greeter(connection)
+    connection.join(SESSION, None, greeter.greet)
+    left = weakref.ref(greeter)
+
+    connection.lost()
+    del connection, greeter
+
+    await eventually(lambda: left() is None)
 
 
 @pytest.mark.slow

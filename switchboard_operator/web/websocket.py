@@ -91,7 +91,7 @@ class FrameReaders:
 
 class WebSocket(asyncio.Protocol):
     """
-    Implements `connection.Socket`, and tells a listener what comes.
+    Implements `sockets.Socket`, and tells a listener what comes.
 
     Nothing is answered here, no ping and no Close frame: what is sent, and when, is a connection's
     to say. Texts arrive as bytes.
