@@ -73,6 +73,7 @@ class Limits:
     held_bytes: int = 64 * 1024 * KIB
     batch_messages: int = 500  # postbacks in one call, or an array that has more
     batch_bytes: int = 1024 * KIB
+    lull: float = 0.005  # what is not for us of late is read so often, but not singly
     probe_every: float = 4.0
     probe_answer: float = 4.0  # a probe not heard for so long means that we are deaf
     log_interval: float = 60.0  # the same trouble is logged at most so often

@@ -28,8 +28,9 @@ QUICK = Limits(redis_answer=ANSWER)
 MESSAGE = b"*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$%d\r\n%b\r\n"
 
 
-def rest() -> None:
+def rest() -> float:
     """Nobody has anything to do then."""
+    return 0.0
 
 
 class Peer:
@@ -363,6 +364,29 @@ async def test_while_messages_wait_their_turn_no_more_are_read(peer: Peer) -> No
         await asyncio.wait({listening})
 
     assert most < 1_000_000
+
+
+async def test_a_lull_puts_off_what_comes_next_and_loses_none_of_it(peer: Peer) -> None:
+    lull, times = 0.5, dict[bytes, float]()
+    loop = asyncio.get_running_loop()
+
+    def take(_channel: bytes, data: bytes) -> bool:
+        times[data] = loop.time()
+        return False
+
+    async with peer.linked() as link:
+        peer.say(b"+OK\r\n")
+        await link.call("SUBSCRIBE")
+        listening = asyncio.create_task(link.listen(take, lambda: lull))
+        for lot in ((b"0",), (b"1", b"2"), (b"3", b"4"), (b"5",)):
+            peer.say(b"".join(MESSAGE % (1, data) for data in lot))
+            await eventually(lambda: set(lot) <= set(times))  # noqa: B023 - waited for here
+        listening.cancel()
+        await asyncio.wait({listening})
+
+    assert times[b"3"] - times[b"2"] > 0.9 * lull
+    assert times[b"4"] - times[b"3"] < 0.5 * lull  # they had come together
+    assert times[b"5"] - times[b"4"] > 0.9 * lull
 
 
 async def test_a_bug_of_who_takes_messages_is_raised_and_ends_the_link(peer: Peer) -> None:

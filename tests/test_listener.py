@@ -7,7 +7,7 @@ import re
 import pytest
 from redis.asyncio import Redis
 
-from switchboard_operator.broker.listener import SMALL
+from switchboard_operator.broker.listener import FEW_FOR_US, SMALL
 from switchboard_operator.messages import Delivery
 from tests.brokers import LIMITS, Instance, instance, postback
 from tests.redis_server import RedisServer, redis_server
@@ -108,3 +108,30 @@ async def test_a_flood_of_bundles_gives_writers_a_turn_after_each_that_is_large(
         turns.stop()
 
     assert max(taken.count(turn) for turn in set(taken)) == BUNDLE
+
+
+@pytest.mark.parametrize("how", ["bundles", "single messages"])
+async def test_an_instance_that_hears_of_others_only_reads_less_often_until_it_is_meant(
+    how: str,
+) -> None:
+    limits, loop = dataclasses.replace(LIMITS, lull=1.0), asyncio.get_running_loop()
+    async with redis_server() as redis, instance(redis.url, limits) as here:
+        here.ear.elsewhere.add(SESSION)
+
+        async def publish(session: str, number: int) -> None:
+            if how == "bundles":
+                await here.publish(postback(session, number))
+            else:
+                await flood(redis, postback(session, number).body)
+
+        for number in range(FEW_FOR_US + 1):
+            await publish(SESSION, number)
+        began = loop.time()
+        await publish("a-session-for-us", 1)
+        await here.ear.hears(1)
+        first = loop.time()
+        await publish("a-session-for-us", 2)
+        await here.ear.hears(2)
+
+        assert first - began > 0.5  # the lull had begun
+        assert loop.time() - first < 0.9

@@ -39,6 +39,11 @@ def _nothing() -> None:
     """Do nothing."""
 
 
+def _at_once() -> float:
+    """Let what comes next be read at once."""
+    return 0.0
+
+
 class Link(asyncio.Protocol):
     """
     One connection, used by one task: for calls, and then perhaps to listen.
@@ -57,8 +62,9 @@ class Link(asyncio.Protocol):
         self._calls: deque[_Call] = deque()  # under way, the oldest first …
         self._got: list[Any] = []  # … and what has come of its replies
         self._take: Take | None = None
-        self._rested: Callable[[], None]
-        self._resting = False  # messages that are there wait for others to have their turn
+        self._taken: Callable[[], float]
+        self._resting = False  # messages that are there, or to come, wait a while
+        self._lull = 0.0  # seconds for which there is no hurry to read more of them
         self._waiter: asyncio.Future[Any] | None = None
         self.broken: Callable[[], None] = _nothing  # told when the link has broken
         self._broken: Exception | None = None
@@ -123,16 +129,17 @@ class Link(asyncio.Protocol):
         self._patience.start()
         self._transport.write(b"".join([resp.packed(command) for command in commands]))
 
-    async def listen(self, take: Take, rest: Callable[[], None] = _nothing) -> Never:
+    async def listen(self, take: Take, taken: Callable[[], float] = _at_once) -> Never:
         """
-        Give *take* the data of each message of a subscription, for ever.
+        Give *take* the channel and the data of each message of a subscription, for ever.
 
-        *rest* is called when all that has come is taken, and before others have their turn.
+        *taken* is called when all that has come is taken, and before others have their turn; it
+        returns for how many seconds nothing more need be read.
 
         Raises one of LINK_ERRORS if the link breaks, or what *take* raises.
         """
         waiter: asyncio.Future[Never] = self._wait()
-        self._take, self._rested = take, rest
+        self._take, self._taken = take, taken
         self._read()  # what came behind the last reply
         await self._result(waiter)
 
@@ -162,6 +169,8 @@ class Link(asyncio.Protocol):
             self._patience.renew()
             self._reader.feed(data)
             self._read()
+            if self._lull and not self._resting and self._broken is None:
+                self._rest(self._lull)
 
     def resume_writing(self) -> None:
         """Note that the other end takes what is sent."""
@@ -223,14 +232,14 @@ class Link(asyncio.Protocol):
                 if isinstance(message, RedisError):
                     raise message
                 if take(message[1], message[2]):
-                    self._rest()
+                    self._rest(0.0)
         finally:
-            self._rested()
+            self._lull = self._taken()
 
-    def _rest(self) -> None:
+    def _rest(self, seconds: float) -> None:
         self._resting = True
         self._transport.pause_reading()
-        self._loop.call_soon(self._go_on)
+        self._loop.call_later(seconds, self._go_on)
 
     def _go_on(self) -> None:
         self._resting = False

@@ -25,6 +25,7 @@ from switchboard_operator.metrics import Metrics
 
 _OWN = channels.OWN.encode()
 _ANY_PROBE = f'{{"to":"{channels.PROBE}'.encode()
+FEW_FOR_US = 32  # one in so many messages, or fewer: waking up for each is most of what they cost
 SMALL = 1024  # bytes that a message counts for beyond its own, since many small ones take time too
 
 
@@ -60,6 +61,7 @@ class Listener:
         self._heard = asyncio.Event()
         self._received = 0  # messages, as a measure of progress
         self._unwritten = 0  # bytes delivered since writers had a turn
+        self._others = 0  # messages since one was for us
 
     @property
     def up(self) -> bool:
@@ -75,7 +77,9 @@ class Listener:
         self._links.works()
         subscriber.resync()
         tasks = [
-            asyncio.create_task(link.listen(partial(self._take, subscriber), subscriber.write)),
+            asyncio.create_task(
+                link.listen(partial(self._take, subscriber), partial(self._write, subscriber))
+            ),
             asyncio.create_task(self._resume_and_probe()),
         ]
         try:
@@ -108,6 +112,11 @@ class Listener:
         self._unwritten = 0
         return True
 
+    def _write(self, subscriber: Subscriber) -> float:
+        """Have written what was taken; return how many seconds there is no hurry to take more."""
+        subscriber.write()
+        return self._limits.lull if self._others >= FEW_FOR_US else 0.0
+
     def _take_bundle(self, data: bytes, subscriber: Subscriber) -> None:
         try:
             deliveries = bundle.read(data, subscriber)
@@ -115,6 +124,7 @@ class Listener:
             self._metrics.rejects.labels("broadcast").inc()
             return
         self._unwritten += SMALL * len(deliveries)
+        self._others = 0 if deliveries else self._others + 1
         for delivery in deliveries:
             subscriber.deliver(delivery)
         if not self._heard.is_set() and bundle.has(data, self._probe_address):
@@ -128,7 +138,9 @@ class Listener:
         except PostbackRefused:
             self._take_junk(data, subscriber)
         else:
+            self._others += 1
             if delivery is not None:
+                self._others = 0
                 subscriber.deliver(delivery)
 
     def _take_junk(self, data: bytes, subscriber: Subscriber) -> None:
