@@ -30,7 +30,7 @@ check: .venv/.dev tests/widget/node_modules/.made  ## lint, formatting, types, l
 
 test: .venv/.dev tests/widget/node_modules/.made benchmarks/peers/node/node_modules/.made  ## run all tests; more workers than cores, since many of them wait
 	@tools/need cc chromium-headless-shell curl nginx node openssl redis-server ruby
-	.venv/bin/python -m pytest -n 8 --dist worksteal
+	.venv/bin/python -m pytest -n 10 --dist worksteal
 
 test-fast: .venv/.dev  ## run the tests that neither wait nor start a browser
 	@tools/need redis-server

@@ -44,6 +44,6 @@ async def run(
     assert process.returncode is not None
     ended = Ended(process.returncode, output.decode().splitlines(), errors.decode().splitlines())
     PASSED.output += ended.errors
-    if "--print" not in arguments:  # which is there to be shown
+    if not {"--print", "--help"}.intersection(arguments):  # which are there to be shown
         PASSED.output += ended.output
     return ended

@@ -18,8 +18,9 @@ SHORTEST_BROKEN = 10  # of what is no JSON, and may consist of names that lines 
 SHORTEST_NUMBER = 8
 LONGEST = 24  # what is longer is known by its beginning, since a line may cut it
 
-# What a frame or a postback says of itself, or is named by in lines: the cid is its request_id.
-OPEN = frozenset(("type", "code", "detail", "why", "id", "last", "cid"))
+# What a frame, a postback or an answer says of itself, or is named by in lines: the cid is its
+# request_id.
+OPEN = frozenset(("type", "code", "error", "detail", "why", "id", "last", "cid"))
 
 # What tests send, and events have in their names.
 ORDINARY = frozenset(("message", "messages"))
