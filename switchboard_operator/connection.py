@@ -98,7 +98,8 @@ class Connection:
         """
         self.session = session
         self._replay.join(session, after, greet)
-        self._prove(after)
+        if after is not None:
+            self._prove(after)
 
     def greet_without_page(self) -> None:
         """Greet now, if the mailbox has not answered yet."""

@@ -77,7 +77,7 @@ class Publisher:
     def put(self, postbacks: Sequence[Postback]) -> asyncio.Future[Receipt]:
         """Queue postbacks; the future is done when all are published. Raises BrokerFull."""
         published = self._hold.put(postbacks)
-        if self._link is not None and not (self._under_way or self._gathering):
+        if not self._gathering and self._link is not None and len(self._under_way) < UNDER_WAY:
             self._gathering = True
             self._loop.call_soon(self._gathered)
         return published

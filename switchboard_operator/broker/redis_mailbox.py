@@ -28,10 +28,12 @@ class RedisMailbox:
         self._due: dict[tuple[str, str], tuple[int, asyncio.Future[None]]] = {}
         self._writing: set[asyncio.Future[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # looked up once
 
     def read(self, session: str, after: Mark | None) -> asyncio.Future[Page | None]:
         """Return a page, when Redis is there; None if it refuses to read."""
-        result: asyncio.Future[Page | None] = asyncio.get_running_loop().create_future()
+        self._loop = self._loop or asyncio.get_running_loop()
+        result: asyncio.Future[Page | None] = self._loop.create_future()
         if not self._rules.size_for(session):
             result.set_result(EMPTY)
             return result
