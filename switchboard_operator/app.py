@@ -42,6 +42,7 @@ from switchboard_operator.web.assets import Assets
 from switchboard_operator.web.doorsteps import Doorsteps
 from switchboard_operator.web.websocket import FrameReaders
 
+UNSEEN = "Future exception was never retrieved"  # asyncio's words
 BACKLOG = 128  # connections that the kernel keeps until they are accepted
 WEB_CLIENT = Path(__file__).parent.parent / "web_client"
 
@@ -227,7 +228,10 @@ def _calm(occasions: Occasions) -> Callable[[asyncio.AbstractEventLoop, dict[str
     """Return a handler of the loop's own errors that does not flood the log."""
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        if "out of system resource" not in context.get("message", ""):
+        message = context.get("message", "")
+        if message == UNSEEN and isinstance(context.get("exception"), OSError):
+            return  # a link that failed just when nobody waited for it any more
+        if "out of system resource" not in message:
             loop.default_exception_handler(context)
         elif occasions.due("accept", loop.time()):
             log.error("no descriptors left for new connections (ulimit -n)")
