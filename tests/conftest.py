@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import gc
 import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -109,6 +110,16 @@ PATIENT = hypothesis.settings(
 hypothesis.settings.register_profile("chance", PATIENT)
 hypothesis.settings.register_profile("tests", PATIENT, derandomize=True)
 hypothesis.settings.load_profile("tests")
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    """Have nothing freed but what nothing refers to."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
 
 OpenRaw = Callable[..., Awaitable[RawWebSocket]]
 

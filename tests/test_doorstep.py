@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import gc
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -27,6 +28,8 @@ from switchboard_operator.messages import Postback
 from switchboard_operator.plain_http import MOST_HEAD
 from switchboard_operator.settings import Settings
 from switchboard_operator.web import keys
+from switchboard_operator.web.deadline import Deadline
+from switchboard_operator.web.doorstep import Doorstep
 from switchboard_operator.web.doorsteps import Doorsteps
 from tests.brokers import RULES
 from tests.fakes import FakeConcierge
@@ -57,6 +60,8 @@ def reply(number: int, pad: int = 0) -> bytes:
 def reply_body(number: int, pad: int = 0) -> bytes:
     return b'{"to":"%s","n":%d,"pad":"%s"}' % (SESSION.encode(), number, b"x" * pad)
 
+
+HALF: Final = reply(1)[:-1]
 
 # Brokers that tell which way a postback came, and do as they are told
 
@@ -1021,6 +1026,32 @@ async def test_half_a_request_before_the_end_is_forgotten(board: Switchboard) ->
         writer.write_eof()
 
         assert await ended(reader) == b""
+
+
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize("sent", [b"", reply(1), HALF, LIVE], ids=["-", "all", "half", "other"])
+@pytest.mark.parametrize("ours", [False, True], ids=["they end it", "we end it"])
+async def test_of_a_connection_that_is_over_nothing_waits_for_the_collector(
+    concierge: FakeConcierge, sent: bytes, ours: bool
+) -> None:
+    patience = 0.2 if ours else 60
+    limits = Limits(keep_alive=patience, doorstep_patience=patience, body=patience)
+    async with switchboard(concierge.url, limits) as board:
+        async with raw_link(board) as (reader, writer):
+            writer.write(sent)
+            if sent in {reply(1), LIVE}:
+                await read_answer(reader)
+            if ours and sent is not HALF:  # which aiohttp gets, and takes its time to end
+                await ended(reader)
+            elif not ours and not sent:
+                await eventually(lambda: len(in_memory()) == 2)
+
+        await eventually(lambda: not in_memory())
+
+
+def in_memory() -> list[object]:
+    """Return the doorsteps that there are, and their deadlines."""
+    return [each for each in gc.get_objects() if type(each) in {Doorstep, Deadline}]
 
 
 @pytest.mark.parametrize("size", [Limits().doorstep_bytes, 0], ids=["doorstep", "aiohttp"])

@@ -25,15 +25,19 @@ class Deadline:
             self._wind()
 
     def cancel(self) -> None:
-        """Don't ring."""
+        """Don't ring any more, and let go of who would hear it: nobody waits for the collector."""
+        self._unwind()
+        self._ring = _nobody
+
+    def _wind(self) -> None:
+        self._unwind()
+        self._timer_at = self._at
+        self._timer = self._loop.call_at(self._at, self._wake)
+
+    def _unwind(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _wind(self) -> None:
-        self.cancel()
-        self._timer_at = self._at
-        self._timer = self._loop.call_at(self._at, self._wake)
 
     def _wake(self) -> None:
         self._timer = None
@@ -41,3 +45,7 @@ class Deadline:
             self._wind()
         else:
             self._ring()
+
+
+def _nobody() -> None:
+    """Hear nothing."""
