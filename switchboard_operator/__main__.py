@@ -99,7 +99,7 @@ async def _serve(settings: Settings, observers: Observers) -> Never:
     stop = stop_signal()
     app = create_app(settings, tracer=observers.tracer)
     async with serving(app, settings.switchboard_host, settings.switchboard_port) as url:
-        print(banner.text(url, settings, await first_look(app)), flush=True)
+        banner.show(url, settings, await first_look(app))
         await stop.wait()
     observers.flush()
     end()
@@ -113,7 +113,7 @@ async def _demonstrate(environment: Environment) -> Never:
         app = create_app(settings, folder=PLAYGROUND)
         async with serving(app, settings.switchboard_host, settings.switchboard_port) as url:
             concierge.answer_to(url)
-            print(banner.text(url, settings, await first_look(app)), flush=True)
+            banner.show(url, settings, await first_look(app))
             await stop.wait()
     end()
 

@@ -2,36 +2,48 @@
 
 from urllib.parse import urlsplit
 
+import structlog
+
 from switchboard_operator import __version__
 from switchboard_operator.first_look import FirstLook
 from switchboard_operator.settings import Settings
 
+log = structlog.get_logger()
+
+
+def show(url: str, settings: Settings, look: FirstLook) -> None:
+    """Say what there is to say, a fact a line; in one line of the log if that is JSON."""
+    if settings.log_format == "json":
+        log.info("serving", version=__version__, **facts(url, settings, look))
+    else:
+        print(text(url, settings, look), flush=True)
+
 
 def text(url: str, settings: Settings, look: FirstLook) -> str:
     """Return the banner of a process at *url*; the chat's address is the first URL in it."""
-    redis = f" ({_state(look.redis)})" if settings.rediscloud_url else ""
-    lines = [
-        f"Switchboard Operator {__version__}",
-        f"  Chat       {url}/chat",
-        f"  Status     {url}/",
-        *_embedding(url),
-        f"  Concierge  {settings.concierge_url} ({_state(look.concierge)})",
-        f"  Broker     {broker(settings)}{redis}",
-    ]
-    if settings.allowed_origins == {"*"}:
-        lines.append("  Note       any web origin may connect (ALLOWED_ORIGINS)")
-    if settings.rediscloud_url.startswith("rediss:") and not settings.redis_tls_verify:
-        lines.append("  Warning    the certificate of Redis is not verified (REDIS_TLS_VERIFY=0)")
+    lines = [f"Switchboard Operator {__version__}"]
+    for name, fact in facts(url, settings, look).items():
+        lines.append(f"  {name.capitalize():10} " + fact.replace("\n", "\n" + 13 * " "))
     return "\n".join(lines)
 
 
-def _embedding(url: str) -> list[str]:
-    """Return the tags that put the chat on a page; from elsewhere its address is another one."""
+def facts(url: str, settings: Settings, look: FirstLook) -> dict[str, str]:
+    """Return what is worth knowing, by a word for it; from elsewhere *url* is another one."""
     socket = url.replace("http", "ws", 1)
-    return [
-        f'  Embed      <script type="module" src="{url}/widget/switchboard-chat.js"></script>',
-        f'             <switchboard-chat src="{socket}/"></switchboard-chat>',
-    ]
+    redis = f" ({_state(look.redis)})" if settings.rediscloud_url else ""
+    told = {
+        "chat": f"{url}/chat",
+        "status": f"{url}/",
+        "embed": f'<script type="module" src="{url}/widget/switchboard-chat.js"></script>\n'
+        f'<switchboard-chat src="{socket}/"></switchboard-chat>',
+        "concierge": f"{settings.concierge_url} ({_state(look.concierge)})",
+        "broker": f"{broker(settings)}{redis}",
+    }
+    if settings.allowed_origins == {"*"}:
+        told["note"] = "any web origin may connect (ALLOWED_ORIGINS)"
+    if settings.rediscloud_url.startswith("rediss:") and not settings.redis_tls_verify:
+        told["warning"] = "the certificate of Redis is not verified (REDIS_TLS_VERIFY=0)"
+    return told
 
 
 def broker(settings: Settings) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import resource
@@ -205,6 +206,19 @@ async def test_what_the_banner_has_a_page_embed_is_there(tmp_path: Path) -> None
             assert response.status == 200
             assert response.content_type == "text/javascript"
             assert not user.closed
+
+
+async def test_where_lines_are_to_be_json_the_banner_is_one_too(tmp_path: Path) -> None:
+    environment = usable(NOWHERE) | {"LOG_FORMAT": "json"}
+    async with switchboard_process(environment, COMMAND, tmp_path) as board:
+        assert (await board.get("/live"))[0] == 200
+
+    lines = [json.loads(line) for line in board.output]
+    [banner] = [line for line in lines if line["event"] == "serving"]
+    assert banner["version"] == __version__
+    assert banner["chat"] == f"{board.url}/chat"
+    assert banner["concierge"] == f"{NOWHERE} (is not there yet)"
+    assert "any web origin" in banner["note"]
 
 
 @pytest.mark.parametrize("command", ["check", "send --to ID Hello --print"])

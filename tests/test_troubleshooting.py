@@ -157,7 +157,7 @@ def test_how_a_process_fails_to_start_is_explained() -> None:
 
 def test_every_remark_of_the_banner_is_explained() -> None:
     source = (PACKAGE / "banner.py").read_text()
-    remarks = set(re.findall(r'"  (?:Note|Warning) +(.*?)"', source))
+    remarks = set(re.findall(r'told\["(?:note|warning)"\] = "(.*?)"', source))
     remarks |= set(re.findall(r'return "(memory: .*?)"', source))
 
     assert len(remarks) == 3
