@@ -77,6 +77,11 @@ def configure(
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
+def debugging() -> bool:
+    """Tell whether lines at level debug are wanted: to ask costs less than to make one in vain."""
+    return logging.getLogger().isEnabledFor(logging.DEBUG)
+
+
 def _reporting(report: Report) -> Processor:
     def process(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         told = event.get("exc_info")

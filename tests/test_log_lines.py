@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Never
 
 import pytest
+from aiohttp import WSServerHandshakeError
 from msgspec import json
 
 from switchboard_operator import logs
@@ -235,6 +236,63 @@ async def test_a_postback_that_is_not_taken_is_logged_once_in_a_while_and_its_wo
     assert line["code"] == "bad_postback"
     assert line["detail"] == "a postback is a JSON object whose to is a string"
     assert "hunter2" not in str(log())
+
+
+# Who comes and goes, at level debug
+
+
+@pytest.mark.parametrize("cookie", ["", "other=1"], ids=["at once", "through aiohttp"])
+async def test_a_socket_is_logged_from_its_upgrade_to_its_close_code(
+    board: Switchboard, log: Lines, cookie: str
+) -> None:
+    named = {"X-Request-ID": REQUEST_ID, "Cookie": cookie}
+    user = await board.connect(SESSION, headers=named)
+    await user.send_bytes(b"not for this wire")
+    await user.receive()
+    await eventually(lambda: any(line["event"] == "socket closed" for line in log()))
+
+    opened, closed = the("socket opened", log()), the("socket closed", log())
+    assert (opened["request_id"], opened["wire"]) == (REQUEST_ID, "classic")
+    assert re.fullmatch("[0-9a-f]{8}", opened["connection"])
+    assert opened["connection"] == closed["connection"]
+    assert opened["session"] == closed["session"] == ALIASES.of_session(SESSION)
+    assert closed["code"] == 1003
+
+
+async def test_a_socket_of_v1_is_known_by_its_connection_before_its_session_is(
+    board: Switchboard, log: Lines
+) -> None:
+    user = await V1Client.opened(board, session=SESSION)
+    await user.close()
+    await eventually(lambda: any(line["event"] == "socket closed" for line in log()))
+
+    opened, closed = the("socket opened", log()), the("socket closed", log())
+    assert opened["wire"] == "v1"
+    assert OURS.fullmatch(opened["request_id"])
+    assert opened["connection"] == closed["connection"]
+    assert (opened["session"], closed["session"]) == ("", ALIASES.of_session(SESSION))
+
+
+async def test_an_upgrade_that_is_refused_is_logged_with_the_reason(
+    concierge: FakeConcierge, log: Lines
+) -> None:
+    async with switchboard(concierge.url, ALLOWED_ORIGINS="https://a.example") as board:
+        with pytest.raises(WSServerHandshakeError):
+            await board.connect(headers={"Origin": "https://b.example", "X-Request-ID": REQUEST_ID})
+
+    line = the("request refused", log())
+    assert (line["code"], line["request_id"]) == ("origin_not_allowed", REQUEST_ID)
+
+
+async def test_at_another_level_nobody_who_comes_and_goes_is_logged(
+    board: Switchboard, log: Lines
+) -> None:
+    logging.getLogger().setLevel(logging.INFO)
+
+    await (await board.connect()).close()
+    await eventually(lambda: board.app is not None and not len(board.app[keys.CONNECTIONS]))
+
+    assert [line for line in log() if "socket" in line["event"]] == []
 
 
 # All that people say and hold, whatever becomes of it

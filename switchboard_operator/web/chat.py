@@ -6,11 +6,11 @@ from functools import partial
 import structlog
 from aiohttp import hdrs, web
 
-from switchboard_operator import frames, server_frames_v1
+from switchboard_operator import frames, logs, server_frames_v1
 from switchboard_operator.connection import Connection
 from switchboard_operator.errors import UpgradeRefused
 from switchboard_operator.frames import Wire
-from switchboard_operator.web import handshake, keys
+from switchboard_operator.web import handshake, keys, request_id
 from switchboard_operator.web.classic import ClassicTalk
 from switchboard_operator.web.conversation import Conversation, Talk
 from switchboard_operator.web.handshake import Link
@@ -59,7 +59,7 @@ async def _let_in_classic(request: web.Request) -> None:
         await admission.set_cookie(request, cookies, cookie)
     link = _take_link(request)
     link.transport.write(handshake.answer(accept, None, cookies))
-    begin_classic(app, link, session)
+    begin_classic(app, link, session, request.headers.get(request_id.HEADER))
 
 
 async def _let_in_v1(request: web.Request) -> None:
@@ -69,7 +69,7 @@ async def _let_in_v1(request: web.Request) -> None:
     session = await app[keys.ADMISSION].session_asked(request)
     link = _take_link(request)
     link.transport.write(handshake.answer(accept, server_frames_v1.SUBPROTOCOL))
-    begin_v1(app, link, session)
+    begin_v1(app, link, session, request.headers.get(request_id.HEADER))
 
 
 def _take_link(request: web.Request) -> Link:
@@ -79,19 +79,21 @@ def _take_link(request: web.Request) -> Link:
     return handshake.take_link(request)
 
 
-def begin_classic(app: web.Application, link: Link, session: str) -> None:
-    """Talk in the classic format, as *session*, on a link that is a WebSocket now."""
+def begin_classic(app: web.Application, link: Link, session: str, named: str | None) -> None:
+    """Talk in the classic format, as *session*, on a link whose upgrade was *named* so."""
     connection, socket = _connection(app, link, frames.CLASSIC)
     _begin(app, connection, socket, ClassicTalk(app, connection))
     connection.join(session, after=None)
     app[keys.CONNECTIONS].admit(connection)
+    _note_opened(app, connection, named)
     socket.read(link.early)
 
 
-def begin_v1(app: web.Application, link: Link, session: str | None) -> None:
+def begin_v1(app: web.Application, link: Link, session: str | None, named: str | None) -> None:
     """Talk in the format of v1; *session* was asked for in the upgrade, if any was."""
     connection, socket = _connection(app, link, server_frames_v1.V1)
     _begin(app, connection, socket, V1Talk(app, connection, session))
+    _note_opened(app, connection, named)
     socket.read(link.early)
 
 
@@ -114,15 +116,27 @@ def _begin(app: web.Application, connection: Connection, socket: WebSocket, talk
 
 def _note_bug(app: web.Application, connection: Connection, bug: Exception) -> None:
     app[keys.METRICS].task_failures.inc()
-    aliases = app[keys.ALIASES]
-    log.error(
-        "connection failed",
-        connection=aliases.of_connection(id(connection)),
-        session=aliases.of_session(connection.session),
-        exc_info=bug,
-    )
+    log.error("connection failed", **_names(app, connection), exc_info=bug)
+
+
+def _note_opened(app: web.Application, connection: Connection, named: str | None) -> None:
+    if logs.debugging():
+        called, wire = request_id.chosen(named), connection.wire.name
+        log.debug("socket opened", request_id=called, **_names(app, connection), wire=wire)
 
 
 def _over(app: web.Application, connection: Connection) -> None:
+    code = connection.close_code or frames.ABNORMAL
     app[keys.CONNECTIONS].remove(connection)
-    app[keys.METRICS].closed(connection.close_code or frames.ABNORMAL)
+    app[keys.METRICS].closed(code)
+    if logs.debugging():
+        log.debug("socket closed", **_names(app, connection), code=code)
+
+
+def _names(app: web.Application, connection: Connection) -> dict[str, str]:
+    """Return what lines call a connection and its session."""
+    aliases = app[keys.ALIASES]
+    return {
+        "connection": aliases.of_connection(id(connection)),
+        "session": aliases.of_session(connection.session),
+    }

@@ -8,6 +8,7 @@ import msgspec
 import structlog
 from aiohttp import hdrs, web
 
+from switchboard_operator import logs
 from switchboard_operator.errors import PostbackRefused, RequestRefused
 from switchboard_operator.web import keys, request_id
 
@@ -69,6 +70,11 @@ def _count(request: web.Request, refused: RequestRefused) -> None:
         _tell(request, refused)
     else:
         metrics.rejects.labels(refused.code).inc()
+        if logs.debugging():
+            called = request_id.of(request)
+            log.debug(
+                "request refused", request_id=called, code=refused.code, detail=refused.detail
+            )
 
 
 def _tell(request: web.Request, refused: PostbackRefused) -> None:

@@ -46,17 +46,18 @@ class Upgrades:
 
     def _open(self, upgrade: Upgrade, link: Link, session: str | None, *, is_v1: bool) -> None:
         accept = handshake.accepted(upgrade.fields["sec-websocket-key"])
+        named = upgrade.fields.get(request_id.HEADER.lower())
         try:
             if is_v1:
                 link.transport.write(handshake.answer(accept, server_frames_v1.SUBPROTOCOL))
-                chat.begin_v1(self._app, link, session)
+                chat.begin_v1(self._app, link, session, named)
             elif session is not None:
                 link.transport.write(handshake.answer(accept, None))
-                chat.begin_classic(self._app, link, session)
+                chat.begin_classic(self._app, link, session, named)
         except Exception:  # a bug, which costs this user the socket and nobody else anything
             log.exception(
                 "upgrade failed",
-                request_id=request_id.chosen(upgrade.fields.get(request_id.HEADER.lower())),
+                request_id=request_id.chosen(named),
                 session=self._app[keys.ALIASES].of_session(session or ""),
             )
             self._app[keys.METRICS].task_failures.inc()
