@@ -34,11 +34,11 @@ def postbacks(count: int) -> list[Postback]:
 
 
 def put(hold: Hold, *postbacks: Postback) -> None:
-    hold.put(postbacks).cancelled()  # nobody waits for it
+    hold.put(postbacks).done()  # nobody waits for it
 
 
 def put_probe(hold: Hold, probe: Postback) -> None:
-    hold.put_probe(probe).cancelled()
+    hold.put_probe(probe).done()
 
 
 def bodies(hold: Hold, most_bytes: int = PLENTY) -> list[bytes]:
@@ -216,7 +216,7 @@ async def test_who_waits_for_it_to_be_empty_goes_on_after_the_last_postback() ->
 
 async def test_who_puts_postbacks_and_leaves_holds_nobody_up() -> None:
     waiting = hold()
-    left, stayed = waiting.put([postback(0)]), waiting.put([postback(1)])
+    left, stayed = waiting.put([postback(0)]).future(), waiting.put([postback(1)])
 
     left.cancel()
     confirm(waiting, 2)

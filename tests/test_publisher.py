@@ -11,7 +11,8 @@ from msgspec import json
 from redis.exceptions import ResponseError
 
 from switchboard_operator.broker import scripts
-from switchboard_operator.broker.publisher import SURE, Publisher
+from switchboard_operator.broker.publication import Publication
+from switchboard_operator.broker.publisher import SIDE_BY_SIDE, SURE, Publisher
 from switchboard_operator.broker.resp import Command, packed
 from switchboard_operator.limits import Limits
 from switchboard_operator.metrics import Metrics
@@ -60,14 +61,15 @@ class SlowLink:
 
 
 @asynccontextmanager
-async def publishing() -> AsyncIterator[tuple[Publisher, SlowLink]]:
+async def publishing(most: int = SURE) -> AsyncIterator[tuple[Publisher, SlowLink]]:
+    """Run a publisher whose batches have *most* messages at most."""
     link = SlowLink()
 
     @asynccontextmanager
     async def open_link() -> AsyncIterator[Any]:
         yield link
 
-    publisher = Publisher(open_link, RULES, Limits(batch_messages=SURE), Metrics("test"))
+    publisher = Publisher(open_link, RULES, Limits(batch_messages=most), Metrics("test"))
     publisher.resume()
     task = asyncio.create_task(publisher.run())
     await eventually(lambda: publisher.up)
@@ -76,12 +78,12 @@ async def publishing() -> AsyncIterator[tuple[Publisher, SlowLink]]:
     await asyncio.wait({task})
 
 
-def put(publisher: Publisher, first: int, count: int) -> asyncio.Future[Any]:
+def put(publisher: Publisher, first: int, count: int) -> Publication:
     return publisher.put([postback(SESSION, number) for number in range(first, first + count)])
 
 
 def leave(publisher: Publisher, first: int, count: int) -> None:
-    put(publisher, first, count).cancelled()  # nobody waits for it
+    put(publisher, first, count).done()  # nobody waits for it
 
 
 async def turn() -> None:
@@ -129,6 +131,27 @@ async def test_a_batch_that_may_find_the_script_unknown_is_alone_under_way(
         assert len(link.sent) == 1
         link.answer()
         assert len(link.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [
+        (2 * SURE - 1, [2 * SURE - 1]),
+        (2 * SURE + 1, [SURE, SURE + 1]),
+        (SIDE_BY_SIDE, [SIDE_BY_SIDE // 2, SIDE_BY_SIDE // 2]),
+        (SIDE_BY_SIDE + 1, [SIDE_BY_SIDE + 1]),
+    ],
+)
+async def test_of_what_is_put_side_by_side_half_goes_out_behind_the_other_half(
+    count: int, sizes: list[int]
+) -> None:
+    async with publishing(most=500) as (publisher, link):
+        leave(publisher, 0, count)
+        await turn()
+
+        assert [command.count(b'{"to"') for command, _ in link.sent] == sizes
+        for _ in sizes:
+            link.answer()
 
 
 @pytest.mark.parametrize(("count", "brought"), [(SURE - 1, False), (SURE, True)])

@@ -1,10 +1,9 @@
 """What the switchboard asks of a broker, whichever it is."""
 
-import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -52,6 +51,22 @@ class Receipt(msgspec.Struct, frozen=True):  # made for each postback: a datacla
     def marks(self) -> tuple[Mark | None, ...]:
         """Return the ids as marks."""
         return tuple(map(marks.ours, self.ids))
+
+
+class Published(Protocol):
+    """What becomes of postbacks that were put: a future is one."""
+
+    def done(self) -> bool:
+        """Tell whether it is known."""
+
+    def result(self) -> Receipt:
+        """Return it, once it is known."""
+
+    def add_done_callback(self, tell: Callable[[Any], object], /) -> None:
+        """Have *tell* called with this when it is known: at once, or in the loop's next turn."""
+
+    def __await__(self) -> Generator[Any, None, Receipt]:
+        """Wait until it is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +131,9 @@ class Broker(Protocol):
     def listen(self, subscriber: Subscriber) -> AbstractAsyncContextManager[None]:
         """Tell *subscriber* of each postback published anywhere, in order, within the context."""
 
-    def put(self, postbacks: Sequence[Postback]) -> asyncio.Future[Receipt]:
+    def put(self, postbacks: Sequence[Postback]) -> Published:
         """
-        Queue *postbacks* in order, all or none; the future is done when all are confirmed.
+        Queue *postbacks* in order, all or none; what is returned is done when all are confirmed.
 
         That may be long after; they are published whether anybody waits for it or not.
 

@@ -1,45 +1,26 @@
 """What waits for Redis: messages in order, each until it is confirmed, and no more than fit."""
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 
-from switchboard_operator.broker.base import Receipt
+import msgspec
+
+from switchboard_operator.broker.publication import Publication
 from switchboard_operator.broker.publish_command import Part, PublishCommand
 from switchboard_operator.errors import BrokerFull
 from switchboard_operator.limits import Limits
 from switchboard_operator.messages import Postback
 
 
-class _Publication:
-    """Messages that were put together, and what has become of those at their head."""
-
-    __slots__ = ("_ids", "_repeated", "_waiting", "done", "is_probe")
-
-    def __init__(self, done: asyncio.Future[Receipt], count: int, *, is_probe: bool) -> None:
-        self.done = done
-        self.is_probe = is_probe  # which is nothing to lose
-        self._waiting = count
-        self._ids: list[str] = []
-        self._repeated = True  # until one was not
-
-    def confirm(self, id_: str, *, repeated: bool) -> None:
-        self._ids.append(id_)
-        self._repeated = self._repeated and repeated
-        self._waiting -= 1
-        if not self._waiting and not self.done.done():  # who put them may have left
-            self.done.set_result(Receipt(True, tuple(self._ids), self._repeated))
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
+class Entry(msgspec.Struct, eq=False):  # made for each postback: a dataclass takes longer
     """A message that waits; its part of a call is made once, however often it is sent."""
 
     body: bytes
     part: Part
-    publication: _Publication
+    publication: Publication
     in_doubt: bool = False  # it was sent before: if Redis has had it, then from us
 
 
@@ -58,15 +39,14 @@ class Hold:
         self._limits = limits
         self._queue: deque[Entry] = deque()
         self._emptied = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None  # looked up once
 
     def __len__(self) -> int:
         """Return the number of messages, probes among them."""
         return len(self._queue)
 
-    def put(self, postbacks: Sequence[Postback]) -> asyncio.Future[Receipt]:
+    def put(self, postbacks: Sequence[Postback]) -> Publication:
         """
-        Append postbacks, all or none; the future is done when all are confirmed.
+        Append postbacks, all or none; the publication is done when all are confirmed.
 
         Raises:
             BrokerFull: there is no room for them.
@@ -77,32 +57,28 @@ class Hold:
             raise BrokerFull
         self.held += len(postbacks)
         self._held_bytes += size
-        publication = self._publication(len(postbacks), is_probe=False)
+        publication = Publication(len(postbacks))
         for postback in postbacks:
             part = self._command.part(postback)
             self._queue.append(Entry(postback.body, part, publication))
-        return publication.done
+        return publication
 
-    def put_probe(self, probe: Postback) -> asyncio.Future[Receipt]:
+    def put_probe(self, probe: Postback) -> Publication:
         """Append *probe*, for which there is always room."""
-        publication = self._publication(1, is_probe=True)
+        publication = Publication(1, is_probe=True)
         part = self._command.part(probe, kept=False)
         self._queue.append(Entry(probe.body, part, publication))
-        return publication.done
+        return publication
 
-    def _publication(self, count: int, *, is_probe: bool) -> _Publication:
-        self._loop = self._loop or asyncio.get_running_loop()
-        return _Publication(self._loop.create_future(), count, is_probe=is_probe)
-
-    def batch(self, most_bytes: int, behind: int = 0) -> list[Entry]:
+    def batch(self, most_bytes: int, behind: int = 0, most: int = sys.maxsize) -> list[Entry]:
         """
-        Return messages *behind* so many, which stay there, as many as go well into one call.
+        Return messages *behind* so many, which stay there, *most* or as many as go into one call.
 
         Their bodies have *most_bytes* at most, but the first is among them however long.
         """
         batch: list[Entry] = []
         size = 0
-        for entry in islice(self._queue, behind, behind + self._limits.batch_messages):
+        for entry in islice(self._queue, behind, behind + min(most, self._limits.batch_messages)):
             size += len(entry.body)
             if batch and size > most_bytes:
                 break

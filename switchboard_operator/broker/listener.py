@@ -161,7 +161,7 @@ class Listener:
             await asyncio.sleep(self._limits.probe_every)
             self._heard.clear()
             if published is None or published.done():
-                published = self._publisher.put_probe(self._next_probe())
+                published = self._publisher.put_probe(self._next_probe()).future()
             # One that is not published says nothing about our hearing, and is waited for.
             done, _ = await asyncio.wait({published}, timeout=self._limits.probe_answer)
             if done:

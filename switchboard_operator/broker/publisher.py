@@ -14,10 +14,10 @@ from redis.exceptions import RedisError, ResponseError
 from switchboard_operator import marks
 from switchboard_operator.broker import bundle, channels, keys, scripts
 from switchboard_operator.broker.alarm import Alarm
-from switchboard_operator.broker.base import Receipt
 from switchboard_operator.broker.hold import Entry, Hold
 from switchboard_operator.broker.link import Link
 from switchboard_operator.broker.linker import OpenLink
+from switchboard_operator.broker.publication import Publication
 from switchboard_operator.broker.publish_command import PublishCommand
 from switchboard_operator.broker.reconnector import Reconnector
 from switchboard_operator.limits import Limits
@@ -30,6 +30,7 @@ LEAST_BATCH = 16 * 1024  # bytes in one call on the slowest of links, or one mes
 CHECK_LIFETIME = 60  # seconds
 UNDER_WAY = 2  # batches at most
 SURE = 8  # messages of a batch for which to send the whole script costs little
+SIDE_BY_SIDE = 64  # messages at most: more take so long that others come meanwhile
 REPEATED, BARE = 1, 2  # what publish.lua says of a postback that is not as usual
 
 log = structlog.get_logger()
@@ -74,15 +75,15 @@ class Publisher:
         """Return the number of postbacks that Redis has not confirmed."""
         return self._hold.held
 
-    def put(self, postbacks: Sequence[Postback]) -> asyncio.Future[Receipt]:
-        """Queue postbacks; the future is done when all are published. Raises BrokerFull."""
+    def put(self, postbacks: Sequence[Postback]) -> Publication:
+        """Queue postbacks; the publication is done when all are published. Raises BrokerFull."""
         published = self._hold.put(postbacks)
         if not self._gathering and self._link is not None and len(self._under_way) < UNDER_WAY:
             self._gathering = True
             self._loop.call_soon(self._gathered)
         return published
 
-    def put_probe(self, probe: Postback) -> asyncio.Future[Receipt]:
+    def put_probe(self, probe: Postback) -> Publication:
         """Queue *probe*, which goes the way of postbacks but is nothing to lose."""
         published = self._hold.put_probe(probe)
         self._go_on()
@@ -125,9 +126,14 @@ class Publisher:
         """Publish what waits, unless enough is under way."""
         while self._link is not None and not (self._paused or self._checking or self._doubted):
             sent = sum(map(len, self._under_way))
-            if not self._may_follow(len(self._hold) - sent):
+            waiting = len(self._hold) - sent
+            if not self._may_follow(waiting):
                 return
-            batch = self._hold.batch(self._batch_bytes, sent)
+            # Of what posters sent side by side half goes first: else they would do so for ever, and
+            # we and Redis take turns at being idle.
+            splits = not self._under_way and 2 * SURE <= waiting <= SIDE_BY_SIDE
+            most = waiting // 2 if splits else waiting
+            batch = self._hold.batch(self._batch_bytes, sent, most)
             load = bool(self._under_way) or len(batch) >= SURE
             self._under_way.append(batch)
             self._link.send([self._call(batch, load=load)], self._take)

@@ -12,6 +12,7 @@ from switchboard_operator.broker.calls import Calls
 from switchboard_operator.broker.linker import linker
 from switchboard_operator.broker.listener import Listener
 from switchboard_operator.broker.presence import Presence
+from switchboard_operator.broker.publication import Publication
 from switchboard_operator.broker.publisher import Publisher
 from switchboard_operator.broker.reconnector import ended
 from switchboard_operator.broker.redis_leases import RedisLeases
@@ -76,13 +77,13 @@ class RedisBroker:
                 log.exception("broker task failed", task=name)
             await asyncio.sleep(self._limits.redis_pause)
 
-    def put(self, postbacks: Sequence[Postback]) -> asyncio.Future[Receipt]:
-        """Queue *postbacks* in order; the future is done when all are confirmed."""
+    def put(self, postbacks: Sequence[Postback]) -> Publication:
+        """Queue *postbacks* in order; the publication is done when all are confirmed."""
         return self._publisher.put(postbacks)
 
     async def publish(self, postbacks: Sequence[Postback]) -> Receipt:
         """Publish *postbacks* in order, or hold them. Raises BrokerFull if no more can be held."""
-        published = self.put(postbacks)
+        published = self.put(postbacks).future()
         loop = asyncio.get_running_loop()
         late = loop.call_later(self._limits.confirm, _give_up, published)
         try:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import cast
 
 from switchboard_operator import plain_http
-from switchboard_operator.broker.base import Receipt
+from switchboard_operator.broker.base import Published
 from switchboard_operator.limits import Limits
 from switchboard_operator.plain_http import Verdict
 from switchboard_operator.web.deadline import Deadline
@@ -41,7 +41,7 @@ class Doorstep(asyncio.Protocol):
         self._ours = False  # neither lost nor aiohttp's
         self._waiting = b""
         self._begun = False  # some of a request is here, and the time for the rest is running
-        self._due: asyncio.Future[Receipt] | None = None  # what the next answer is about
+        self._due: Published | None = None  # what the next answer is about
         self._closing = False
         self._over: asyncio.Future[None] | None = None
         self._clogged = False  # our answers are not read
@@ -126,7 +126,7 @@ class Doorstep(asyncio.Protocol):
             self._leave()
             self._deadline.cancel()
 
-    def _await(self, published: asyncio.Future[Receipt]) -> None:
+    def _await(self, published: Published) -> None:
         self._due = published
         if published.done():
             self._answer(published)
@@ -134,7 +134,7 @@ class Doorstep(asyncio.Protocol):
             self._deadline.set(self._limits.confirm)
             published.add_done_callback(self._answer)
 
-    def _answer(self, published: asyncio.Future[Receipt]) -> None:
+    def _answer(self, published: Published) -> None:
         if published is not self._due:  # the answer was that it is held
             return
         self._due, self._begun = None, False

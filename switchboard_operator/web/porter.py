@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.http import SERVER_SOFTWARE
 
 from switchboard_operator import messages, plain_http, signatures
-from switchboard_operator.broker.base import Receipt
+from switchboard_operator.broker.base import Published, Receipt
 from switchboard_operator.errors import PostbackRefused, SignatureError
 from switchboard_operator.known_head import Recogniser
 from switchboard_operator.plain_http import Post, Verdict
@@ -23,7 +23,7 @@ _BUG: Final = b'{"error":"internal_error","detail":"something went wrong here"}'
 # How an answer begins that says an id, and nothing else.
 _PUBLISHED: Final = f"HTTP/1.1 204 No Content\r\n{postback.MESSAGE_ID}: "
 
-Taken = tuple[asyncio.Future[Receipt], int]  # what becomes of it, and how many bytes it had
+Taken = tuple[Published, int]  # what becomes of it, and how many bytes it had
 
 log = structlog.get_logger()
 
@@ -65,7 +65,7 @@ class Porter:
         self._recogniser.learn(data, post)
         return published, post.size
 
-    def _publish(self, post: Post) -> asyncio.Future[Receipt] | Verdict:
+    def _publish(self, post: Post) -> Published | Verdict:
         hmac = signatures.verify_usual(
             plain_http.TARGET,
             post.fields,
@@ -79,7 +79,7 @@ class Porter:
         self._sample.accepted(postbacks[0])
         return self._broker.put(postbacks)
 
-    def answer(self, published: asyncio.Future[Receipt]) -> bytes:
+    def answer(self, published: Published) -> bytes:
         """Count what became of a postback and return the response that says it."""
         try:
             receipt = published.result() if published.done() else Receipt(confirmed=False)
