@@ -3,6 +3,7 @@
 import os
 import random
 import socket
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -10,12 +11,18 @@ WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 
 FIRST, EACH = 10_000, 2_000  # none is ephemeral, and each worker has its own
 
 
+_given: deque[int] = deque(maxlen=EACH // 2)  # on which somebody may not listen yet
+
+
 def free_port() -> int:
     """Return a port on which nothing listens, nor will by chance."""
     while True:
         port = FIRST + EACH * WORKER + random.randrange(EACH)
+        if port in _given:
+            continue
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _given.append(port)
             return port
 
 
