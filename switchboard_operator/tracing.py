@@ -13,15 +13,8 @@ from time import time_ns
 from typing import Self
 
 from switchboard_operator.aliases import Aliases
-from switchboard_operator.broker.base import (
-    Broker,
-    Health,
-    Leases,
-    Mailbox,
-    Published,
-    Receipt,
-    Subscriber,
-)
+from switchboard_operator.broker.base import Broker, Health, Leases, Mailbox, Receipt, Subscriber
+from switchboard_operator.broker.publication import future_of
 from switchboard_operator.concierge import Concierge
 from switchboard_operator.errors import ConciergeError
 from switchboard_operator.marks import Mark
@@ -99,8 +92,7 @@ class TracedBroker:
     def put(self, postbacks: Sequence[Postback]) -> asyncio.Future[Receipt]:
         """Queue *postbacks*; the future is done when all are confirmed."""
         start = time_ns()
-        published: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._broker.put(postbacks).add_done_callback(partial(_pass_on, published))
+        published = future_of(self._broker.put(postbacks))
         self._awaited.add(published)
         published.add_done_callback(partial(self._note, postbacks, start))
         return published
@@ -149,8 +141,3 @@ class TracedBroker:
             self._tracer.span("postback", *times, told, within=identity)
         else:
             self._tracer.span("postback", *times, told, itself=identity)
-
-
-def _pass_on(published: asyncio.Future[Receipt], done: Published) -> None:
-    if not published.done():  # who waited may have left
-        published.set_result(done.result())

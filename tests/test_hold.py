@@ -7,6 +7,7 @@ import pytest
 
 from switchboard_operator.broker.base import Receipt
 from switchboard_operator.broker.hold import Hold
+from switchboard_operator.broker.publication import future_of
 from switchboard_operator.broker.publish_command import PublishCommand
 from switchboard_operator.errors import BrokerFull
 from switchboard_operator.limits import Limits
@@ -216,7 +217,7 @@ async def test_who_waits_for_it_to_be_empty_goes_on_after_the_last_postback() ->
 
 async def test_who_puts_postbacks_and_leaves_holds_nobody_up() -> None:
     waiting = hold()
-    left, stayed = waiting.put([postback(0)]).future(), waiting.put([postback(1)])
+    left, stayed = future_of(waiting.put([postback(0)])), waiting.put([postback(1)])
 
     left.cancel()
     confirm(waiting, 2)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from switchboard_operator.broker.base import Receipt
-from switchboard_operator.broker.publication import Publication
+from switchboard_operator.broker.publication import Publication, future_of
 
 
 def test_who_asked_is_told_as_soon_as_the_last_is_confirmed() -> None:
@@ -33,6 +33,18 @@ def test_who_asks_late_is_told_at_once() -> None:
     assert publication.result() == Receipt(True, ("",), repeated=True)
 
 
+def test_who_asks_last_is_told_alone() -> None:
+    first: list[Publication] = []
+    last: list[Publication] = []
+    publication = Publication(1)
+    publication.add_done_callback(first.append)
+    publication.add_done_callback(last.append)
+
+    publication.confirm("a:1", repeated=False)
+
+    assert (first, last) == ([], [publication])
+
+
 def test_there_is_no_result_before_that() -> None:
     publication = Publication(1)
 
@@ -53,7 +65,7 @@ async def test_it_can_be_awaited() -> None:
 
 async def test_who_leaves_is_not_told() -> None:
     publication = Publication(1)
-    left = publication.future()
+    left = future_of(publication)
     left.cancel()
 
     publication.confirm("a:1", repeated=False)

@@ -16,6 +16,7 @@ from switchboard_operator.broker.base import Receipt, Subscriber
 from switchboard_operator.broker.link import LINK_ERRORS, Link
 from switchboard_operator.broker.linker import OpenLink
 from switchboard_operator.broker.presence import QUESTION_OR_ANSWER, Presence
+from switchboard_operator.broker.publication import future_of
 from switchboard_operator.broker.publisher import Publisher
 from switchboard_operator.broker.reconnector import Reconnector, ended
 from switchboard_operator.errors import PostbackRefused
@@ -161,7 +162,7 @@ class Listener:
             await asyncio.sleep(self._limits.probe_every)
             self._heard.clear()
             if published is None or published.done():
-                published = self._publisher.put_probe(self._next_probe()).future()
+                published = future_of(self._publisher.put_probe(self._next_probe()))
             # One that is not published says nothing about our hearing, and is waited for.
             done, _ = await asyncio.wait({published}, timeout=self._limits.probe_answer)
             if done:

@@ -6,7 +6,19 @@ from typing import Any
 
 import msgspec
 
-from switchboard_operator.broker.base import Receipt
+from switchboard_operator.broker.base import Published, Receipt
+
+
+def future_of(published: Published) -> asyncio.Future[Receipt]:
+    """Return a future of its own for *published*, from which who waits may leave."""
+    future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+
+    def tell(done: Published) -> None:
+        if not future.done():
+            future.set_result(done.result())
+
+    published.add_done_callback(tell)
+    return future
 
 
 def _tell_nobody(_done: "Publication") -> None:
@@ -44,20 +56,9 @@ class Publication(msgspec.Struct, eq=False):  # made for each postback: a class 
         if self._receipt is not None:
             self._told()
 
-    def future(self) -> asyncio.Future[Receipt]:
-        """Return a future that is done once all are confirmed."""
-        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-
-        def tell(done: Publication) -> None:
-            if not future.done():  # who waited may have left
-                future.set_result(done.result())
-
-        self.add_done_callback(tell)
-        return future
-
     def __await__(self) -> Generator[Any, None, Receipt]:
         """Wait until all are confirmed."""
-        return self.future().__await__()
+        return future_of(self).__await__()
 
     def confirm(self, id_: str, *, repeated: bool) -> None:
         """Note that the next one was published with the id *id_*, "" for none, now or before."""

@@ -12,7 +12,7 @@ from switchboard_operator.broker.calls import Calls
 from switchboard_operator.broker.linker import linker
 from switchboard_operator.broker.listener import Listener
 from switchboard_operator.broker.presence import Presence
-from switchboard_operator.broker.publication import Publication
+from switchboard_operator.broker.publication import Publication, future_of
 from switchboard_operator.broker.publisher import Publisher
 from switchboard_operator.broker.reconnector import ended
 from switchboard_operator.broker.redis_leases import RedisLeases
@@ -83,7 +83,7 @@ class RedisBroker:
 
     async def publish(self, postbacks: Sequence[Postback]) -> Receipt:
         """Publish *postbacks* in order, or hold them. Raises BrokerFull if no more can be held."""
-        published = self.put(postbacks).future()
+        published = future_of(self.put(postbacks))
         loop = asyncio.get_running_loop()
         late = loop.call_later(self._limits.confirm, _give_up, published)
         try:
